@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tamis._base import UsageError, now_ns
-from tamis.cli.output import json_option, print_json, print_text, say
-
-if TYPE_CHECKING:
-    from tamis.monitor.run import JudgedBlock
+from tamis.cli.output import json_option, print_json, print_text
 
 
 @click.command(name="monitor", epilog="Example: tamis monitor stream --model lar.tamis -o monitored")
@@ -32,7 +27,7 @@ if TYPE_CHECKING:
     "--hook",
     "hooks",
     multiple=True,
-    help="Report every bad block: a command, which gets JSON on its standard input, or a URL to post it to; may be repeated.",
+    help="Report every alarm and bad block: a command, which gets JSON on its standard input, or a URL to post it to; may be repeated.",
 )
 @click.option(
     "--replay",
@@ -60,7 +55,7 @@ def command(
     A bad block is explained: region, quantity, and the defects that do this. A killed monitor goes on where it was; no block is judged twice.
     """
     from tamis.bundle import Bundle
-    from tamis.monitor.hooks import Hook
+    from tamis.cli.monitor_lines import Announcer
     from tamis.monitor.run import monitor_stream
     from tamis.monitor.run import replay as replay_journal
 
@@ -68,53 +63,32 @@ def command(
         raise UsageError("name a stream to watch, or a journal with --replay")
     if hooks and stream is None:
         raise UsageError("--hook is for a stream: a replay reports nothing")
-    start, counts = now_ns(), Counter[str]()
+    start = now_ns()
     bundle = Bundle.open(model)
 
-    opened = [Hook(target, say) for target in hooks]
-
-    def tell(judged: JudgedBlock) -> None:
-        counts[judged.verdict.state] += 1
-        for hook in opened:
-            hook.take(judged)
-        if judged.verdict.state != "good" and not as_json:
-            say(_sentence(judged))
-
+    told = Announcer(hooks, quiet=as_json)
     try:
         if stream is not None:
             monitor = monitor_stream(
-                stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=tell
-            )
+                stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=told.verdict, alarmed=told.alarm
+            )  # fmt: skip
         else:
             monitor = replay_journal(Path(str(replay)), bundle, output, block_key(first), engine)
-            counts.update(one.state for one in monitor.journal.blocks())
+            told.counts.update(one.state for one in monitor.journal.blocks())
     finally:
-        for hook in opened:
-            hook.close()
+        told.close()
     late = monitor.journal.late()
     monitor.journal.close()
     seconds = (now_ns() - start) / 1e9
     if as_json:
-        print_json({"journal": str(output), "blocks": dict(counts), "late": late, "seconds": seconds})
+        print_json({"journal": str(output), "blocks": dict(told.counts), "late": late, "seconds": seconds})
         return
-    told = ", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no new blocks"
-    print_text(f"{output}: {told}; {seconds:.3g} s")
+    blocks = ", ".join(f"{count} {state}" for state, count in told.counts.most_common()) or "no new blocks"
+    print_text(f"{output}: {blocks}; {seconds:.3g} s")
     if late:
         print_text(
             f"{late} parts of blocks came after their verdict, or twice: they are listed in the journal"
         )
-
-
-def _sentence(judged: JudgedBlock) -> str:
-    verdict, explanation = judged.verdict, judged.explanation
-    name = f"run {verdict.key[0]}, block {verdict.key[1]}"
-    if explanation is None:
-        return f"{name}: {verdict.state}, {verdict.reason}"
-    kinds = " or ".join(explanation.kinds[:2])
-    if verdict.bursts and verdict.score <= 1:
-        burst = max(verdict.bursts, key=lambda one: one.number)
-        return f"{name}: bad, a burst in {burst.region} in second {burst.second} ({burst.number} {burst.name}): {kinds}"
-    return f"{name}: bad, {explanation.quantity} in {explanation.region} {explanation.direction} (score {verdict.score:.3g} times its limit): {kinds}"
 
 
 def block_key(text: str) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.monitor.features import BlockFeature, features_of
-from tamis.monitor.follow import Verdict
+from tamis.monitor.alarms import StepAlarm
+from tamis.monitor.features import BlockFeature, features_of, step_features_of, steps_have
+from tamis.monitor.follow import Burst, Verdict
 from tamis.monitor.model import ModeLimits
 from tamis.monitor.template import LAG
 from tamis.monitor.watch import Watch
@@ -30,68 +32,91 @@ class Explanation:
 
 
 class Explainer:
-    """Explains the verdicts of one watch."""
+    """Explains the verdicts and alarms of one watch."""
 
     def __init__(self, watch: Watch) -> None:
         """Prepare for the features of a watch."""
-        self._features = features_of(watch)
-        self._regions = list(dict.fromkeys(one.region for one in self._features))
+        self._of_blocks, self._of_steps = features_of(watch), step_features_of(watch)
+        self._on_steps = steps_have(watch)
 
     def explain(self, verdict: Verdict, limits: ModeLimits) -> Explanation:
-        """Return what moved in a bad block."""
+        """Return what moved in a bad block: in the block as a whole, in a burst, or in the seconds of its largest alarm."""
+        if verdict.score <= 1 and verdict.bursts:
+            return explain_burst(max(verdict.bursts, key=lambda one: one.number))
         if verdict.score <= 1:
-            burst = max(verdict.bursts, key=lambda one: one.number)
-            return Explanation(burst.region, burst.name, "up", ("SEVNOISEBURST",))
-        covariance = np.array(limits.covariance)
-        if verdict.old:  # what changes slowly has changed since the reference
-            later = np.array(limits.later_covariance) - covariance
-            covariance += later * max(1.0, verdict.old / LAG) ** 2
-        change = np.asarray(verdict.change, np.float64)
-        distances = {one: self._part(change, covariance, one) for one in self._regions}
-        worst = max(distances, key=distances.__getitem__)
-        moved = [one for one, distance in distances.items() if distance > SHARED_DISTANCE * distances[worst]]
-        quantities = {
-            one: self._part(change, covariance, worst, one)
-            for one in dict.fromkeys(f.quantity for f in self._features if f.region == worst)
-        }
-        quantity = max(quantities, key=quantities.__getitem__)
-        own = self._where(worst)
-        beyond, spread = _beyond_others(change, covariance, own)
-        pulls = {
-            self._features[k].of: pull
-            for k, pull in zip(own, beyond / spread, strict=True)
-            if self._features[k].quantity == quantity
-        }
-        largest = max(pulls, key=lambda of: abs(pulls[of]))
-        direction = "unrest" if largest == "unrest" else "up" if pulls[largest] > 0 else "down"
-        everywhere = len(moved) > len(self._regions) / 2 and len(self._regions) > 2
-        if everywhere:
-            return Explanation(EVERYWHERE, quantity, direction, ("DATACORRUPT", UNKNOWN_DEFECT))
-        scale = np.array(limits.scale)[own]
-        named = {
-            BlockFeature("", self._features[k].quantity, self._features[k].of): float(value)
-            for k, value in zip(own, beyond * scale, strict=True)
-        }
-        return Explanation(worst, quantity, direction, likely_kinds(named, quantities))
+            return self.explain_alarm(max(verdict.alarms, key=lambda one: one.score), verdict.old, limits)
+        covariance = np.array(limits.covariance) + _slow(limits, verdict.old)
+        return _explain(verdict.change, covariance, np.array(limits.scale), self._of_blocks)
 
-    def _where(self, region: str, quantity: str | None = None) -> np.ndarray:
-        return np.array(
-            [
-                k
-                for k, one in enumerate(self._features)
-                if one.region == region and quantity in (None, one.quantity)
-            ]
-        )
+    def explain_alarm(self, alarm: StepAlarm, old: int, limits: ModeLimits) -> Explanation:
+        """Return what moved in the seconds of an alarm, with a reference that is `old` bad blocks old."""
+        slow = _slow(limits, old)[np.ix_(self._on_steps, self._on_steps)]
+        scale = np.array(limits.scale)[self._on_steps]
+        return _explain(alarm.change, np.array(limits.step_covariance) + slow, scale, self._of_steps)
 
-    def _part(
-        self, change: np.ndarray, covariance: np.ndarray, region: str, quantity: str | None = None
-    ) -> float:
-        """Return the part of the squared distance that is gone without the features of a region, or of one quantity of it, per number."""
-        own = self._where(region, quantity)
-        others = np.setdiff1d(np.arange(len(change)), own)
-        return (
-            _squared(change, covariance, np.arange(len(change))) - _squared(change, covariance, others)
-        ) / len(own)
+
+def explain_burst(burst: Burst) -> Explanation:
+    """Return the explanation of a burst."""
+    return Explanation(burst.region, burst.name, "up", ("SEVNOISEBURST",))
+
+
+def _slow(limits: ModeLimits, old: int) -> np.ndarray:
+    """Return how much the features have changed slowly since the reference."""
+    later = np.array(limits.later_covariance) - np.array(limits.covariance)
+    slow: np.ndarray = later * max(1.0, old / LAG) ** 2 * bool(old)
+    return slow
+
+
+def _explain(
+    change: np.ndarray, covariance: np.ndarray, scale: np.ndarray, features: Sequence[BlockFeature]
+) -> Explanation:
+    change = np.asarray(change, np.float64)
+    regions = list(dict.fromkeys(one.region for one in features))
+    distances = {one: _part(change, covariance, features, one) for one in regions}
+    worst = max(distances, key=distances.__getitem__)
+    moved = [one for one, distance in distances.items() if distance > SHARED_DISTANCE * distances[worst]]
+    quantities = {
+        one: _part(change, covariance, features, worst, one)
+        for one in dict.fromkeys(f.quantity for f in features if f.region == worst)
+    }
+    quantity = max(quantities, key=quantities.__getitem__)
+    own = _where(features, worst)
+    beyond, spread = _beyond_others(change, covariance, own)
+    pulls = {
+        features[k].of: pull
+        for k, pull in zip(own, beyond / spread, strict=True)
+        if features[k].quantity == quantity
+    }
+    largest = max(pulls, key=lambda of: abs(pulls[of]))
+    direction = "unrest" if largest == "unrest" else "up" if pulls[largest] > 0 else "down"
+    if len(moved) > len(regions) / 2 and len(regions) > 2:
+        return Explanation(EVERYWHERE, quantity, direction, ("DATACORRUPT", UNKNOWN_DEFECT))
+    named = {
+        BlockFeature("", features[k].quantity, features[k].of): float(value)
+        for k, value in zip(own, beyond * scale[own], strict=True)
+    }
+    return Explanation(worst, quantity, direction, likely_kinds(named, quantities))
+
+
+def _where(features: Sequence[BlockFeature], region: str, quantity: str | None = None) -> np.ndarray:
+    return np.array(
+        [k for k, one in enumerate(features) if one.region == region and quantity in (None, one.quantity)]
+    )
+
+
+def _part(
+    change: np.ndarray,
+    covariance: np.ndarray,
+    features: Sequence[BlockFeature],
+    region: str,
+    quantity: str | None = None,
+) -> float:
+    """Return the part of the squared distance that is gone without the features of a region, or of one quantity of it, per number."""
+    own = _where(features, region, quantity)
+    others = np.setdiff1d(np.arange(len(change)), own)
+    return (
+        _squared(change, covariance, np.arange(len(change))) - _squared(change, covariance, others)
+    ) / len(own)
 
 
 def _squared(change: np.ndarray, covariance: np.ndarray, where: np.ndarray) -> float:
@@ -112,8 +137,9 @@ def _beyond_others(
 
 def likely_kinds(change: dict[BlockFeature, float], distances: dict[str, float]) -> tuple[str, ...]:
     """Return the defects of a calorimeter that move quantities like this; SEVUNKNOWN where none does."""
-    least = max(MOVED, SMALL * max(distances.values()))
-    moved = {name for name, distance in distances.items() if distance > least}
+    largest = max(distances, key=distances.__getitem__)
+    least = max(MOVED, SMALL * distances[largest])
+    moved = {name for name, distance in distances.items() if distance > least} | {largest}
     number = change.get(BlockFeature("", "n", "number"), 0.0)
     q, q_width = (change.get(BlockFeature("", "Q", of), 0.0) for of in ("mean", "width"))
     tau, tau_width = (change.get(BlockFeature("", "tau", of), 0.0) for of in ("mean", "width"))
@@ -122,8 +148,8 @@ def likely_kinds(change: dict[BlockFeature, float], distances: dict[str, float])
         found.append("SEVCOVERAGE")
     if "n" in moved and number < 0 and moved & {"Q", "tau"} and q > 0 and tau_width > 0:
         found.append("HVTRIP")
-    if "tau" in moved and tau > 0 and tau_width > 0 and "n" not in moved:
-        found.append("BADTIMING")
     if "Q" in moved and q > 0 and q_width > q and number > -abs(q):
         found.append("SEVNOISYCHANNEL")
+    if "tau" in moved and tau > 0 and tau_width > 0 and "n" not in moved:
+        found.insert(0 if largest == "tau" else len(found), "BADTIMING")
     return (*found[:1], UNKNOWN_DEFECT, *found[1:])

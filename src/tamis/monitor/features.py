@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,13 +40,18 @@ def features_of(watch: Watch) -> list[BlockFeature]:
     """Return what the features are, in their order."""
     return [
         BlockFeature(one.region, "n" if of == "number" else one.name, of)
-        for one, has_number in zip(watch.quantities, _numbered(watch), strict=True)
+        for one, has_number in zip(watch.quantities, _wanted(watch)[:, 0], strict=True)
         for of in (("number",) if has_number else ()) + ("mean", "width", "unrest")
     ]
 
 
+def steps_have(watch: Watch) -> np.ndarray:
+    """Return which features of a block its steps have as well: all but the unrest."""
+    return np.array([one.of != "unrest" for one in features_of(watch)])
+
+
 def step_features_of(watch: Watch) -> list[BlockFeature]:
-    """Return what the features of a step are, in their order: those of a block, without the unrest."""
+    """Return what the features of a step are, in their order."""
     return [one for one in features_of(watch) if one.of != "unrest"]
 
 
@@ -67,8 +72,7 @@ def observed(block: BlockSums, watch: Watch) -> ObservedBlock:
         unrest = np.log(ratio.sum(axis=0) / np.maximum(used.sum(axis=0) - 1, 1))
     unit = np.array([one.resolution for one in watch.quantities])
     table = np.stack([number, mean * unit, width * unit, unrest], axis=1)
-    wanted = np.ones(table.shape, bool)
-    wanted[:, 0] = _numbered(watch)
+    wanted = _wanted(watch)
     steps = np.stack([number_of_steps, of_steps * unit, width_of_steps * unit], axis=2)
     return ObservedBlock(
         block.key, table[wanted], block.condition, block.luminosity, block.mode, events, int(whole[:, 3].sum()), block.step, block.most,
@@ -76,19 +80,40 @@ def observed(block: BlockSums, watch: Watch) -> ObservedBlock:
     )  # fmt: skip
 
 
-def _numbered(watch: Watch) -> list[bool]:
-    """Return for which quantities the number of values is a feature: once for those of the same values."""
-    seen: set[tuple[str, str]] = set()
-    result = []
-    for one in watch.quantities:
-        source = one.region, _number_source(one)
-        result.append(source not in seen)
-        seen.add(source)
-    return result
+def without_steps(block: ObservedBlock, watch: Watch, left_out: np.ndarray) -> ObservedBlock:
+    """Return a block without some of its steps, (steps,) booleans; its features follow from those of the other steps."""
+    kept, wanted = ~left_out, _wanted(watch)
+    events = block.step_events[kept]
+    steps = np.zeros((len(events), *wanted[:, :3].shape))
+    steps[:, wanted[:, :3]] = block.step_features[kept]
+    sources = [_number_source(one) for one in watch.quantities]
+    values = steps[:, [sources.index(one) for one in sources], 0] * events[:, None]
+    means, widths = np.where(values[..., None] > 0, steps[..., 1:], 0).transpose(2, 0, 1)
+    with np.errstate(all="ignore"):
+        total = values.sum(axis=0)
+        mean = (values * means).sum(axis=0) / total
+        width = np.sqrt((values * (widths**2 + (means - mean) ** 2)).sum(axis=0) / total)
+        used = values > 1
+        ratio = np.where(used, (means - mean) ** 2 * values / width**2, 0)
+        unrest = np.log(ratio.sum(axis=0) / np.maximum(used.sum(axis=0) - 1, 1))
+    table = np.stack([total / events.sum(), mean, width, unrest], axis=1)
+    return replace(
+        block, features=table[wanted], events=int(events.sum()), step=block.step[kept], most=block.most[kept], step_events=events,
+        step_features=block.step_features[kept],
+    )  # fmt: skip
 
 
-def _number_source(quantity: WatchedQuantity) -> str:
-    return quantity.sums[0] if quantity.sums is not None else str(quantity.values).partition("_")[0]
+def _wanted(watch: Watch) -> np.ndarray:
+    """Return which of number, mean, width and unrest of the quantities are features: the number once for those of the same values."""
+    wanted = np.ones((len(watch.quantities), 4), bool)
+    sources = [_number_source(one) for one in watch.quantities]
+    wanted[:, 0] = [sources.index(one) == k for k, one in enumerate(sources)]
+    return wanted
+
+
+def _number_source(quantity: WatchedQuantity) -> tuple[str, str]:
+    values = quantity.sums[0] if quantity.sums is not None else str(quantity.values).partition("_")[0]
+    return quantity.region, values
 
 
 def _mean_and_width(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from tamis.monitor.features import ObservedBlock
+from tamis.monitor.alarms import APART_S, LEAST_EVENTS, StepAlarm, find_alarms, weight_of_events
+from tamis.monitor.features import ObservedBlock, steps_have, without_steps
 from tamis.monitor.model import ModeLimits
 from tamis.monitor.sums import BlockKey
-from tamis.monitor.template import BETWEEN, LATER, WITHIN, weight_of
+from tamis.monitor.template import BETWEEN, LATER, STEP, WITHIN, weight_of
 from tamis.monitor.watch import Watch
 
 State = Literal["good", "bad", "unscored", "no data", "no beam", "unknown mode"]
@@ -32,6 +33,7 @@ class Burst:
     name: str
     second: int
     number: int
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,18 @@ class Verdict:
         default_factory=lambda: np.zeros(0)
     )  # of the features, in units of their scale
     bursts: tuple[Burst, ...] = ()
+    alarms: tuple[StepAlarm, ...] = ()
     old: int = 0  # blocks since the reference, while they are bad
     mode: int = 0
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a block is from its reference."""
+
+    score: float  # over its limit
+    residual: np.ndarray
+    change: np.ndarray
 
 
 @dataclass
@@ -60,14 +72,18 @@ class ModeState:
     begun: float = 0.0  # how far the first block of the run was from that, over its limit
     age: int = 0
     flagged: int = 0  # blocks in a row
+    alarmed: bool = False  # at the end of the last block
 
 
 class BlockJudge:
     """Judges the blocks of a stream in the order of time."""
 
-    def __init__(self, watch: Watch, step: Step, limits: Mapping[int, ModeLimits]) -> None:
-        """Begin without a memory: the first block of a mode cannot be judged."""
-        self._watch, self._step, self._limits = watch, step, limits
+    def __init__(
+        self, watch: Watch, step: Step, limits: Mapping[int, ModeLimits], *, follows: bool = True
+    ) -> None:
+        """Begin without a memory: if the reference follows the stream, the first block of a mode cannot be judged."""
+        self._watch, self._step, self._limits, self._follows = watch, step, limits, follows
+        self._on_steps = steps_have(watch)
         self.states: dict[int, ModeState] = {}
 
     def memory(self) -> dict[int, str]:
@@ -90,6 +106,9 @@ class BlockJudge:
         if reason:
             return Verdict(block.key, "unscored", reason=reason)
         limits = self._limits[block.mode]
+        if not self._follows:
+            zero = np.zeros(len(block.features), np.float32)
+            return self._compare(block, zero, limits, WITHIN)[0]
         state = self.states.get(block.mode)
         if state is None or (state.run != block.key[0] and state.flagged > STALE_AFTER):
             if block.events < WHOLE * limits.events:
@@ -107,21 +126,54 @@ class BlockJudge:
             )
         if state.run != block.key[0]:
             state.before, state.run, state.age, state.flagged = state.reference, block.key[0], 0, 0
-        is_first = state.age == 0
-        old = state.flagged
-        how = BETWEEN if is_first else LATER if state.flagged >= OLD_AFTER else WITHIN
-        score, residual, change = self._score(block, state.reference, limits, how, lenient=not state.flagged)
+        how = BETWEEN if state.age == 0 else LATER if state.flagged >= OLD_AFTER else WITHIN
+        verdict, residual = self._compare(
+            block, state.reference, limits, how, state.flagged, lasting=state.alarmed
+        )
+        self._learn(state, block, limits, residual, verdict.score)
+        state.alarmed = bool(verdict.alarms and verdict.alarms[-1].last >= block.step[-1] - APART_S)
+        return verdict
+
+    def _compare(
+        self,
+        block: ObservedBlock,
+        reference: np.ndarray,
+        limits: ModeLimits,
+        how: int,
+        old: int = 0,
+        *,
+        lasting: bool = False,
+    ) -> tuple[Verdict, np.ndarray]:
+        """Return the verdict on a block and its residual, given a reference that is `old` bad blocks old.
+
+        Seconds with a burst are left out of its score, as they are vetoed in data: they say nothing of the others.
+        """
         bursts = self._bursts(block, limits)
-        self._learn(state, block, limits, residual, score)
-        verdict: State = "bad" if score > 1 or bursts else "good"
-        return Verdict(block.key, verdict, score, "", change, tuple(bursts), old, block.mode)
+        burst = np.isin(block.step, [one.second for one in bursts])
+        if burst.any() and np.count_nonzero(~burst) >= STEPS_MIN:
+            block = without_steps(block, self._watch, burst)
+        distance = self._distance(block, reference, limits, how, lenient=not old)
+        alarms = self._alarms(block, reference, limits, how, lasting=lasting)
+        state: State = "bad" if distance.score > 1 or bursts or alarms else "good"
+        verdict = Verdict(
+            block.key,
+            state,
+            distance.score,
+            "",
+            distance.change,
+            tuple(bursts),
+            tuple(alarms),
+            old,
+            block.mode,
+        )
+        return verdict, distance.residual
 
     def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
         zero = np.zeros(len(block.features), np.float32)
-        reference = self._score(block, zero, limits, BETWEEN)[1].astype(np.float32)
+        reference = self._distance(block, zero, limits, BETWEEN).residual.astype(np.float32)
         self.states[block.mode] = ModeState(reference, reference, block.key[0], age=1)
 
-    def _score(
+    def _distance(
         self,
         block: ObservedBlock,
         reference: np.ndarray,
@@ -129,25 +181,49 @@ class BlockJudge:
         how: int,
         *,
         lenient: bool = True,
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the score over its limit, the residual and its change against a reference.
+    ) -> Distance:
+        """Return how far a block is from a reference.
 
         `lenient` takes the smaller precision of a short block for its changes; after a bad block it would end a fault.
         """
-        weight = min(1.0, float(np.sqrt(block.events / limits.events))) if lenient else 1.0
-        found = self._step(
+        weight = weight_of_events(np.array([block.events if lenient else limits.events]), limits.events)
+        found = self._run(block, block.features[None], reference, weight, how)
+        limit = limits.between if how == BETWEEN else limits.within
+        return Distance(float(np.ravel(found["score"])[0]) / limit, found["residual"][0], found["change"][0])
+
+    def _alarms(
+        self, block: ObservedBlock, reference: np.ndarray, limits: ModeLimits, how: int, *, lasting: bool
+    ) -> list[StepAlarm]:
+        """Return the alarms of the steps of a block; a stream without seconds has none."""
+        if self._watch.second is None:
+            return []
+        usable = block.step_events >= LEAST_EVENTS * limits.step_events
+        values = np.zeros((len(block.step), len(self._on_steps)))
+        values[:, self._on_steps] = block.step_features
+        usable &= np.isfinite(values).all(axis=1)
+        weight = weight_of_events(block.step_events, limits.step_events)
+        found = self._run(block, np.where(usable[:, None], values, 0), reference, weight, STEP + how)
+        scores = np.where(usable, np.ravel(found["score"]), 0)
+        limit, pair = (
+            (limits.first_step, limits.first_step) if how == BETWEEN else (limits.step, limits.step_pair)
+        )
+        changes = found["change"][:, self._on_steps]
+        return find_alarms(block.step, scores, changes, limit, pair, lasting=lasting)
+
+    def _run(
+        self, block: ObservedBlock, features: np.ndarray, reference: np.ndarray, weight: np.ndarray, how: int
+    ) -> Mapping[str, np.ndarray]:
+        rows = len(features)
+        return self._step(
             {
-                "features": block.features[None].astype(np.float32),
-                "condition": np.array([[block.condition]], np.float32),
-                "mode": np.array([block.mode], np.int64),
-                "reference": reference[None].astype(np.float32),
-                "weight": np.array([[weight]], np.float32),
-                "compared": np.array([[how]], np.float32),
+                "features": features.astype(np.float32),
+                "condition": np.full((rows, 1), block.condition, np.float32),
+                "mode": np.full(rows, block.mode, np.int64),
+                "reference": np.repeat(reference[None].astype(np.float32), rows, axis=0),
+                "weight": weight[:, None].astype(np.float32),
+                "compared": np.full(rows, how, np.int64),
             }
         )
-        limit = limits.between if how == BETWEEN else limits.within
-        score = float(np.ravel(found["score"])[0]) / limit
-        return score, found["residual"][0], found["change"][0]
 
     def _learn(
         self, state: ModeState, block: ObservedBlock, limits: ModeLimits, residual: np.ndarray, score: float
@@ -167,18 +243,20 @@ class BlockJudge:
         state.flagged += 1
         if state.flagged < AGAIN_AFTER:
             return
-        now = self._score(block, state.before, limits, BETWEEN)[0]
+        now = self._distance(block, state.before, limits, BETWEEN).score
         if now < min(1.0, state.begun):
             state.reference, state.age, state.flagged, state.begun = residual.astype(np.float32), 1, 0, now
 
     def _bursts(self, block: ObservedBlock, limits: ModeLimits) -> list[Burst]:
         """Return the steps in which an event had too many of what is counted."""
         at = int(np.searchsorted(limits.most_edges, block.condition))
-        return [
-            Burst(count.region, count.name, int(block.step[row]), int(block.most[row, k]))
-            for k, count in enumerate(self._watch.counts)
-            for row in np.flatnonzero(block.most[:, k] >= limits.most[f"{count.region} {count.name}"][at])
-        ]
+        found = []
+        for k, count in enumerate(self._watch.counts):
+            limit = limits.most[f"{count.region} {count.name}"][at]
+            for row in np.flatnonzero(block.most[:, k] >= limit):
+                number, second = int(block.most[row, k]), int(block.step[row])
+                found.append(Burst(count.region, count.name, second, number, limit))
+        return found
 
 
 def unusable(block: ObservedBlock) -> str:

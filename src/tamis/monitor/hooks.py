@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from tamis._base import UsageError
+from tamis.monitor.journal import JournalAlarm
 from tamis.monitor.run import JudgedBlock
 
 TIMEOUT_S = 10.0  # of one try
@@ -38,10 +39,16 @@ class Hook:
 
     def take(self, judged: JudgedBlock) -> None:
         """Report a block if it is bad."""
-        if judged.verdict.state != "bad":
-            return
+        if judged.verdict.state == "bad":
+            self._report_later(verdict_json(judged))
+
+    def take_alarm(self, alarm: JournalAlarm) -> None:
+        """Report an alarm, whose block has no verdict yet."""
+        self._report_later(json.dumps({"state": "alarm", **asdict(alarm)}).encode() + b"\n")
+
+    def _report_later(self, report: bytes) -> None:
         try:
-            self._waiting.put_nowait(alarm_json(judged))
+            self._waiting.put_nowait(report)
         except queue.Full:
             self.dropped += 1
 
@@ -69,7 +76,7 @@ class Hook:
                 self._say(f"an alarm was not reported to {self._target} in {TRIES} tries: {problem}")
 
 
-def alarm_json(judged: JudgedBlock) -> bytes:
+def verdict_json(judged: JudgedBlock) -> bytes:
     """Return the report of a bad block: one line of JSON."""
     verdict, explanation = judged.verdict, judged.explanation
     told = {

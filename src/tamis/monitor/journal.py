@@ -25,6 +25,10 @@ CREATE TABLE IF NOT EXISTS block (
     luminosity REAL NOT NULL, seconds INTEGER NOT NULL, mode INTEGER NOT NULL, events INTEGER NOT NULL, observed BLOB,
     PRIMARY KEY (run, block)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alarm (
+    run INTEGER, block INTEGER, second INTEGER, last INTEGER NOT NULL, region TEXT, quantity TEXT, direction TEXT NOT NULL,
+    kinds TEXT NOT NULL, score REAL NOT NULL, lasts INTEGER NOT NULL, PRIMARY KEY (run, block, second, region, quantity)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (mode INTEGER PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS late (run INTEGER, block INTEGER, file TEXT, events INTEGER, PRIMARY KEY (run, block, file));
 CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY);
@@ -68,6 +72,23 @@ class JournalNote:
     text: str
 
 
+@dataclass(frozen=True)
+class JournalAlarm:
+    """Some seconds of a block in which something moved."""
+
+    run: int
+    block: int
+    second: int  # since the begin of the block
+    last: int
+    region: str
+    quantity: str
+    direction: str
+    kinds: tuple[str, ...]
+    score: float  # over its limit
+    lasts: bool  # since the block before
+
+
+ALARM_COLUMNS = [one.name for one in fields(JournalAlarm)]
 NOTE_COLUMNS = [one.name for one in fields(JournalNote)]
 OVERRIDES = ("good", "bad")
 
@@ -109,8 +130,9 @@ class Journal:
         verdict: Verdict,
         explanation: Explanation | None,
         memory: dict[int, str],
+        alarms: Sequence[JournalAlarm] = (),
     ) -> None:
-        """Write a block and what is remembered after it."""
+        """Write a block, its alarms and what is remembered after it."""
         told = explanation or Explanation("", "", "", ())
         bursts = json.dumps([asdict(one) for one in verdict.bursts])
         facts = (
@@ -126,6 +148,11 @@ class Journal:
                     *facts,
                 ),
             )  # fmt: skip
+            for alarm in alarms:
+                self._base.execute(
+                    f"INSERT OR IGNORE INTO alarm ({', '.join(ALARM_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
+                    tuple({**vars(alarm), "kinds": " ".join(alarm.kinds)}.values()),
+                )
             for mode, state in memory.items():
                 self._base.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (mode, state))
 
@@ -159,6 +186,18 @@ class Journal:
         for row in rows:
             named = dict(zip(JOURNAL_COLUMNS, row, strict=True))
             yield JournalBlock(**{**named, "kinds": tuple(row[JOURNAL_COLUMNS.index("kinds")].split())})
+
+    def alarms(self, first: BlockKey = (0, 0)) -> Iterator[JournalAlarm]:
+        """Yield the alarms of blocks from one on, in the order of time."""
+        rows = self._base.execute(
+            f"SELECT {', '.join(ALARM_COLUMNS)} FROM alarm WHERE (run, block) >= (?, ?) ORDER BY run, block, second, region, quantity",  # noqa: S608 - names of this module
+            first,
+        )
+        for row in rows:
+            named = dict(zip(ALARM_COLUMNS, row, strict=True))
+            yield JournalAlarm(
+                **{**named, "kinds": tuple(named["kinds"].split()), "lasts": bool(named["lasts"])}
+            )
 
     def decided(self) -> Iterator[JournalBlock]:
         """Yield the blocks as they are certified: with the last override of a person in place of the verdict."""

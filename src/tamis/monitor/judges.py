@@ -10,6 +10,7 @@ import numpy as np
 from tamis._base import BundleError
 from tamis.bundle import Bundle
 from tamis.engines import open as open_session
+from tamis.monitor.detectors import DETECTORS
 from tamis.monitor.features import ObservedBlock
 from tamis.monitor.follow import BlockJudge, Step, Verdict
 from tamis.monitor.model import monitor_of
@@ -31,8 +32,9 @@ class Judge(Protocol):
 def open_judge(bundle: Bundle, engine: str = "auto") -> Judge:
     """Return the judge of a bundle, on an engine."""
     model = monitor_of(bundle)
-    if model.detector == "template":
-        return BlockJudge(model.watch, step_of(bundle, engine), model.modes)
+    if model.detector in DETECTORS:
+        follows = DETECTORS[model.detector].follows
+        return BlockJudge(model.watch, step_of(bundle, engine), model.modes, follows=follows)
     raise BundleError(f"{bundle.path} has the detector {model.detector!r}, which this version does not know")
 
 

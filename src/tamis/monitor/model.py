@@ -14,13 +14,18 @@ class ModeLimits(Document):
 
     within: float  # of the score
     between: float  # of the score of the first block of a run
+    step: float  # of the score of a step
+    step_pair: float  # of the scores of two steps, one after the other
+    first_step: float  # of the scores of steps in the first block of a run
     events: float  # of a typical block
+    step_events: float  # of a typical step
     most: dict[str, list[int]]  # of each count, in bins of the condition: the smallest number that is a burst
     most_edges: list[float]  # of these bins
     blocks: int  # that it was trained on
     scale: list[float]  # of the features
     covariance: list[list[float]]  # of the changes of good blocks within a run, in units of the scale
     later_covariance: list[list[float]]  # of their changes against an old reference
+    step_covariance: list[list[float]]  # of the changes of steps, for the features that they have
 
 
 class MonitorModel(Document):

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tamis._base import SkippedFilesError, UsageError
 from tamis.bundle import Bundle
-from tamis.monitor.explain import Explainer, Explanation
+from tamis.monitor.explain import Explainer, Explanation, explain_burst
 from tamis.monitor.features import ObservedBlock, observed
 from tamis.monitor.follow import Verdict
-from tamis.monitor.journal import Journal
+from tamis.monitor.journal import Journal, JournalAlarm
 from tamis.monitor.judges import open_judge
 from tamis.monitor.model import monitor_of
 from tamis.monitor.stream import BlockReader
-from tamis.monitor.sums import BlockKey, BlockSums
+from tamis.monitor.sums import BlockKey
 
 GAP_MOST = 1000  # missing blocks of a run that are written one by one
 POLL_S = 0.2
@@ -29,6 +29,7 @@ class JudgedBlock:
     verdict: Verdict
     explanation: Explanation | None
     observed: ObservedBlock | None
+    alarms: tuple[JournalAlarm, ...] = ()
 
 
 class Monitor:
@@ -48,6 +49,7 @@ class Monitor:
         self._judge.remember(self.journal.memory())
         self._explainer = Explainer(self.model.watch)
         self._done = self.journal.keys()
+        self._told: set[tuple[int, int, str, str]] = set()  # alarms of blocks that are not complete
         self._last: BlockKey | None = max(self._done, default=None)
 
     def take(self, block: ObservedBlock) -> Iterator[JudgedBlock]:
@@ -65,6 +67,33 @@ class Monitor:
         """Return whether a block has a verdict."""
         return key in self._done
 
+    def look(self, block: ObservedBlock) -> list[JournalAlarm]:
+        """Return the alarms of a block that is not complete; each is returned once."""
+        memory = self._judge.memory()
+        verdict = self._judge.judge(block)
+        self._judge.remember(memory)
+        fresh = []
+        for alarm in self._alarms(verdict):
+            what = alarm.run, alarm.block, alarm.region, alarm.quantity
+            if not alarm.lasts and what not in self._told:
+                self._told.add(what)
+                fresh.append(alarm)
+        return fresh
+
+    def _alarms(self, verdict: Verdict) -> list[JournalAlarm]:
+        """Return the alarms of a block as they are written."""
+        found = []
+        for burst in verdict.bursts:
+            told, score = explain_burst(burst), burst.number / burst.limit
+            found.append((burst.second, burst.second, told, score, False))
+        for alarm in verdict.alarms:
+            told = self._explainer.explain_alarm(alarm, verdict.old, self.model.modes[verdict.mode])
+            found.append((alarm.first, alarm.last, told, alarm.score, alarm.lasts))
+        return [
+            JournalAlarm(*verdict.key, second, last, told.region, told.quantity, told.direction, told.kinds, score, lasts)
+            for second, last, told, score, lasts in found
+        ]  # fmt: skip
+
     def _write(self, block: ObservedBlock, *, learn: bool) -> JudgedBlock:
         memory = self._judge.memory()
         verdict = self._judge.judge(block)
@@ -73,9 +102,11 @@ class Monitor:
         explanation = (
             self._explainer.explain(verdict, self.model.modes[block.mode]) if verdict.state == "bad" else None
         )
-        self.journal.add(block, verdict, explanation, self._judge.memory())
+        alarms = self._alarms(verdict)
+        self.journal.add(block, verdict, explanation, self._judge.memory(), alarms)
         self._done.add(block.key)
-        return JudgedBlock(verdict, explanation, block)
+        self._told = {what for what in self._told if what[:2] != block.key}
+        return JudgedBlock(verdict, explanation, block, tuple(alarms))
 
     def _write_missing(self, key: BlockKey) -> JudgedBlock:
         verdict = Verdict(key, "no data", reason="the stream has no rows of this block")
@@ -93,32 +124,23 @@ def monitor_stream(
     follow: bool = False,
     idle_s: float = float("inf"),
     watched: Callable[[JudgedBlock], None] = lambda _: None,
+    alarmed: Callable[[JournalAlarm], None] = lambda _: None,
 ) -> Monitor:
     """Judge the blocks of a stream; with `follow` also those that come later, until none has come for `idle_s`.
 
-    A block is complete when a later one has begun, or when the stream ends. What is in the journal already is not judged again.
+    A block is complete when a later one has begun, when a file says so, or when the stream ends. `alarmed` is called with what is found
+    before. What is in the journal already is not judged again.
     """
     monitor = Monitor(bundle, folder, engine)
     reader = BlockReader(stream, monitor.model.watch, monitor.journal.finished_files())
-    waited = 0.0
+    waited, last = 0.0, not follow
     while True:
-        came = False
-        for part in reader.new_blocks(last=not follow):
-            came = True
-            for judged in _taken(monitor, part):
-                watched(judged)
-        for name in reader.finished():
-            if name not in reader.broken:
-                monitor.journal.finish_file(name)
-        if not follow:
+        came = _take_new(monitor, reader, watched, alarmed, last=last)
+        if last:
             break
         waited = 0.0 if came else waited + POLL_S
-        if waited >= idle_s:
-            for part in reader.new_blocks(last=True):
-                for judged in _taken(monitor, part):
-                    watched(judged)
-            break
-        time.sleep(POLL_S)
+        last = waited >= idle_s
+        time.sleep(0 if last else POLL_S)
     if reader.broken:
         names = ", ".join(reader.broken)
         raise SkippedFilesError(
@@ -127,12 +149,32 @@ def monitor_stream(
     return monitor
 
 
-def _taken(monitor: Monitor, part: tuple[BlockSums, str]) -> Iterator[JudgedBlock]:
-    block, file = part
-    if monitor.is_done(block.key):
-        monitor.journal.add_late(block.key, file, int(block.events.sum()))
-        return
-    yield from monitor.take(observed(block, monitor.model.watch))
+def _take_new(
+    monitor: Monitor,
+    reader: BlockReader,
+    watched: Callable[[JudgedBlock], None],
+    alarmed: Callable[[JournalAlarm], None],
+    *,
+    last: bool,
+) -> bool:
+    """Judge the blocks that have come, and look at those that have begun; return whether any block has ended."""
+    came = False
+    for block, file in reader.new_blocks(last=last):
+        came = True
+        if monitor.is_done(block.key):
+            monitor.journal.add_late(block.key, file, int(block.events.sum()))
+            continue
+        for judged in monitor.take(observed(block, monitor.model.watch)):
+            watched(judged)
+    for block in reader.changed():
+        came = True
+        if not monitor.is_done(block.key):
+            for alarm in monitor.look(observed(block, monitor.model.watch)):
+                alarmed(alarm)
+    for name in reader.finished():
+        if name not in reader.broken:
+            monitor.journal.finish_file(name)
+    return came
 
 
 def model_digest(bundle: Bundle) -> str:

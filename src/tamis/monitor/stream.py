@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tamis.monitor.sums import BlockKey, BlockSums, block_sums, columns_of
 from tamis.monitor.watch import Watch
 
 SUFFIXES = (".parquet", ".root")
+END_OF_BLOCK = re.compile(r"run(\d+)_ls(\d+)_EoLS\.jsn")
 
 
 def stream_files(folder: Path) -> list[Path]:
@@ -59,6 +61,7 @@ class BlockReader:
         self._parts: dict[BlockKey, set[bytes]] = {}
         self.broken: dict[str, str] = {}  # files that cannot be read to their end, and why
         self._waiting: dict[str, set[BlockKey]] = {}  # of each file: blocks that have not been handed out
+        self._changed: set[BlockKey] = set()  # open blocks with rows that have just come
 
     def new_blocks(self, *, last: bool) -> Iterator[tuple[BlockSums, str]]:
         """Yield the blocks that are complete, and a file of each; with `last` the stream has ended, and all are."""
@@ -76,9 +79,17 @@ class BlockReader:
             self._waiting[path.name] = keys
             for key in sorted(key for key in self._open if keys and key < max(keys)):
                 yield self._closed(key)
+        for key in sorted(self._open.keys() & ended_blocks(self._folder)):
+            yield self._closed(key)
         if last:
             for key in sorted(self._open):
                 yield self._closed(key)
+
+    def changed(self) -> list[BlockSums]:
+        """Return the blocks that are not complete and have new rows, each as far as it has come."""
+        blocks = [self._open[key][0] for key in sorted(self._changed & self._open.keys())]
+        self._changed.clear()
+        return blocks
 
     def finished(self) -> list[str]:
         """Return the files of which all blocks have been handed out, each once."""
@@ -94,12 +105,21 @@ class BlockReader:
         if digest in seen:
             return
         seen.add(digest)
+        self._changed.add(part.key)
         before = self._open.get(part.key)
         self._open[part.key] = (part if before is None else before[0].merged(part), name)
 
     def _closed(self, key: BlockKey) -> tuple[BlockSums, str]:
         self._parts.pop(key, None)
         return self._open.pop(key)
+
+
+def ended_blocks(folder: Path) -> set[BlockKey]:
+    """Return the blocks whose end is marked by a file, as CMS' data acquisition writes it: run480001_ls0318_EoLS.jsn."""
+    if not folder.is_dir():
+        return set()
+    found = (END_OF_BLOCK.fullmatch(path.name) for path in folder.iterdir())
+    return {(int(one[1]), int(one[2])) for one in found if one is not None}
 
 
 def growing_files(folder: Path) -> list[Path]:

@@ -1,47 +1,69 @@
-"""The template detector: how far a block is from the recent good blocks of its run, given the pile-up, in units of what good blocks scatter.
+"""The template of a beam mode: what its good blocks are like, and how much they and their steps scatter around their reference.
 
-It is a graph with a state. `reference` is the running mean of good blocks; inputs and outputs carry it, so that a stream may be left and
-taken up again. Each beam mode has parameters of its own: a mode that is added later changes nothing for the others.
+The reference is the running mean of the recent good blocks of the run; it stays 0 for detectors that do not follow them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from tamis._base import DataError
+from tamis.monitor.detectors import FLOOR, Detector
 from tamis.monitor.features import ObservedBlock
 
 POWERS = 3  # 1, c, c^2 of the condition: more of them leave the range of the training too fast
-MODES_MOST = 8
-WITHIN, BETWEEN, LATER = (
-    0,
-    1,
-    2,
-)  # how a block is compared: within a run, as its first block, long after its reference
-LAG = 30  # blocks, for the last of these
+# How a block, or one of its steps, is compared: within a run, as its first block, long after its reference.
+HOWS = range(6)
+WITHIN, BETWEEN, LATER, STEP, FIRST_STEP, LATER_STEP = HOWS
+LAG = 30  # blocks, for a reference that is old
 MEMORY = 0.2  # weight of the newest block in the reference
-FLOOR = 1e-4  # of relative scatter: smaller ones are not trusted
 BLOCKS_MIN = 100  # of a mode, to fit it
 
 
 @dataclass(frozen=True)
-class ModeTemplate:
-    """What good blocks of one beam mode are like."""
+class Expectation:
+    """What good blocks of one beam mode are like, given the condition."""
 
     scale: np.ndarray  # (features,)
     condition: float  # typical
-    expected: np.ndarray  # (POWERS, features): in units of the scale
-    covariance: np.ndarray  # (features, features): of changes within a run
-    within: np.ndarray  # (features, features): takes a change within a run to numbers of unit variance
-    between: np.ndarray  # the same for the first block of a run
-    later_covariance: np.ndarray  # of changes against a reference that is `LAG` blocks old
-    later: np.ndarray  # takes such a change to numbers of unit variance
+    powers: np.ndarray  # (POWERS, features): in units of the scale
     events: float  # of a typical block
+    step_events: float  # of a typical step
+
+    def of(self, blocks: Sequence[ObservedBlock]) -> np.ndarray:
+        """Return the features that are expected of blocks, in units of the scale."""
+        expected: np.ndarray = (
+            powers_of(np.array([one.condition for one in blocks]), self.condition) @ self.powers
+        )
+        return expected
+
+
+@dataclass(frozen=True)
+class ModeTemplate:
+    """What good blocks of one beam mode are like, and what they scatter."""
+
+    expectation: Expectation
+    whitening: (
+        np.ndarray
+    )  # (HOWS, features, features): the squared length of a change times this is its score
+    covariance: np.ndarray  # of changes within a run
+    later_covariance: np.ndarray  # of changes against a reference that is `LAG` blocks old
+    step_covariance: np.ndarray  # of the changes of steps within a run; (step features, step features)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How far the good blocks of a stream and their steps are from their reference, in the order of time."""
+
+    residual: np.ndarray  # (blocks, features): less what their condition makes of them
+    change: np.ndarray  # (blocks, features): less the reference as well
+    run: np.ndarray
+    is_first: np.ndarray  # of their run
+    of_steps: np.ndarray  # (steps, step features)
+    block: np.ndarray  # of each step
 
 
 def powers_of(condition: np.ndarray, typical: float) -> np.ndarray:
@@ -50,9 +72,39 @@ def powers_of(condition: np.ndarray, typical: float) -> np.ndarray:
     return np.stack([np.ones_like(c), c, c**2], axis=1)
 
 
-def fit_mode(streams: Sequence[Sequence[ObservedBlock]]) -> ModeTemplate:
-    """Fit the template of one mode to good blocks of one stream or more, each in the order of time."""
-    blocks = [one for stream in streams for one in stream]
+def fit_mode(
+    streams: Sequence[Sequence[ObservedBlock]], on_steps: np.ndarray, detector: Detector
+) -> ModeTemplate:
+    """Fit the template of one mode to good blocks of one stream or more, each in the order of time.
+
+    `on_steps` tells which features the steps of a block have as well.
+    """
+    expectation = fit_expectation([one for stream in streams for one in stream], detector)
+    of_streams = [changes_of_blocks(expectation, stream, on_steps, detector) for stream in streams]
+    size = len(on_steps)
+    nothing = np.zeros((size, size))
+    covariance = _covariance(np.concatenate([one.change[~one.is_first] for one in of_streams]))
+    between_steps = np.ix_(on_steps, on_steps)
+    step_covariance = _covariance(
+        np.concatenate([one.of_steps[~one.is_first[one.block]] for one in of_streams])
+    )
+    jumps = slow = nothing
+    if detector.follows:
+        jumps = _second_moment(np.concatenate([one.change[one.is_first][1:] for one in of_streams]))
+        old = np.concatenate([later_changes(one) for one in of_streams])
+        slow = _second_moment(old) if len(old) else jumps
+    # Without their correlations, as a few runs do not span all directions.
+    first = jumps + np.diag(0.1 * np.diag(jumps))
+    whitening = np.zeros((len(HOWS), size, size))
+    for how, more in ((WITHIN, nothing), (BETWEEN, covariance * detector.follows + first), (LATER, slow)):
+        whitening[how] = detector.whitening(covariance + more)
+    for how, more in ((STEP, nothing), (FIRST_STEP, covariance + first), (LATER_STEP, slow)):
+        whitening[how][between_steps] = detector.whitening(step_covariance + more[between_steps])
+    return ModeTemplate(expectation, whitening, covariance, covariance + slow, step_covariance)
+
+
+def fit_expectation(blocks: Sequence[ObservedBlock], detector: Detector) -> Expectation:
+    """Fit what good blocks of one mode are like."""
     if len(blocks) < BLOCKS_MIN:
         raise DataError(
             f"there are {len(blocks)} good blocks of a beam mode; at least {BLOCKS_MIN} are needed"
@@ -62,34 +114,37 @@ def fit_mode(streams: Sequence[Sequence[ObservedBlock]]) -> ModeTemplate:
     scale = np.maximum(np.abs(features.mean(axis=0)), features.std(axis=0))
     scale[scale == 0] = 1.0
     typical = float(np.median(condition)) or 1.0
-    powers = powers_of(condition, typical)
-    expected, *_ = np.linalg.lstsq(powers, features / scale, rcond=1e-10)
-    residual = features / scale - powers @ expected
-    within, jumps, later, begin = [], [], [], 0
-    for stream in streams:
-        own = residual[begin : begin + len(stream)]
-        begin += len(stream)
-        run = np.array([one.key[0] for one in stream])
-        changes, is_first = changes_of(own, run)
-        within.append(changes[~is_first])
-        later.append(later_changes(own, changes, run))
-        jumps.append(changes[is_first][1:])
-    covariance = np.cov(np.concatenate(within).T) + FLOOR**2 * np.eye(len(scale))
-    steps = np.concatenate(jumps)
-    moved = _second_moment(steps)
-    # Without their correlations, as a few runs do not span all directions.
-    spread = np.diag(0.1 * np.diag(moved))
-    events = float(np.median([one.events for one in blocks]))
-    old = np.concatenate(later)
-    later_covariance = covariance + (_second_moment(old) if len(old) else moved)
-    return ModeTemplate(
-        scale, typical, expected, covariance, _whitening(covariance), _whitening(2 * covariance + moved + spread), later_covariance,
-        _whitening(later_covariance), events,
-    )  # fmt: skip
+    used = POWERS if detector.conditional else 1
+    powers = np.zeros((POWERS, len(scale)))
+    powers[:used], *_ = np.linalg.lstsq(
+        powers_of(condition, typical)[:, :used], features / scale, rcond=1e-10
+    )
+    steps = np.concatenate([one.step_events for one in blocks])
+    return Expectation(
+        scale, typical, powers, float(np.median([one.events for one in blocks])), float(np.median(steps))
+    )
+
+
+def changes_of_blocks(
+    expectation: Expectation, blocks: Sequence[ObservedBlock], on_steps: np.ndarray, detector: Detector
+) -> Changes:
+    """Return the changes of good blocks and of their steps against their reference."""
+    expected = expectation.of(blocks)
+    residual = np.stack([one.features for one in blocks]) / expectation.scale - expected
+    run = np.array([one.key[0] for one in blocks])
+    if detector.follows:
+        change, is_first = changes_of(residual, run)
+    else:
+        change, is_first = residual, np.zeros(len(blocks), bool)
+    block = np.repeat(np.arange(len(blocks)), [len(one.step) for one in blocks])
+    compared = (expected + residual - change)[:, on_steps]
+    steps = np.concatenate([one.step_features for one in blocks]) / expectation.scale[on_steps]
+    of_steps = np.nan_to_num(steps - compared[block], posinf=0, neginf=0)  # without values there is no change
+    return Changes(residual, change, run, is_first, of_steps, block)
 
 
 def changes_of(residual: np.ndarray, run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the changes of good blocks against their reference, and which are the first of their run."""
+    """Return the changes of good blocks against a reference that follows them, and which are the first of their run."""
     changes, is_first = np.zeros_like(residual), np.zeros(len(residual), bool)
     reference, age = residual[0], 0
     for k, own in enumerate(residual):
@@ -101,16 +156,11 @@ def changes_of(residual: np.ndarray, run: np.ndarray) -> tuple[np.ndarray, np.nd
     return changes, is_first
 
 
-def _second_moment(changes: np.ndarray) -> np.ndarray:
-    moment: np.ndarray = changes.T @ changes / max(len(changes), 1)
-    return moment
-
-
-def later_changes(residual: np.ndarray, changes: np.ndarray, run: np.ndarray) -> np.ndarray:
+def later_changes(changes: Changes) -> np.ndarray:
     """Return the changes of good blocks against a reference that is `LAG` blocks old, within a run."""
-    reference = residual - changes
-    same = run[LAG:] == run[:-LAG]
-    found: np.ndarray = (residual[LAG:] - reference[:-LAG])[same]
+    reference = changes.residual - changes.change
+    same = changes.run[LAG:] == changes.run[:-LAG]
+    found: np.ndarray = (changes.residual[LAG:] - reference[:-LAG])[same]
     return found
 
 
@@ -119,77 +169,10 @@ def weight_of(age: int) -> float:
     return max(MEMORY, 1 / (age + 1))
 
 
-def _whitening(covariance: np.ndarray) -> np.ndarray:
-    """Return a matrix W so that the squared length of x W is the Mahalanobis distance of x."""
-    values, vectors = np.linalg.eigh(covariance)
-    whitening: np.ndarray = vectors / np.sqrt(np.maximum(values, FLOOR**2 / 100))
-    return whitening
+def _covariance(changes: np.ndarray) -> np.ndarray:
+    return np.cov(changes.T) + FLOOR**2 * np.eye(changes.shape[1])
 
 
-def template_graph(modes: Mapping[int, ModeTemplate]) -> onnx.ModelProto:
-    """Return the graph of one step: a block against its reference, for the beam modes that are known."""
-    width = len(next(iter(modes.values())).scale)
-    filler = next(iter(modes.values()))
-    rows = [modes.get(mode, filler) for mode in range(MODES_MOST)]
-
-    def constant(name: str, values: list[np.ndarray] | list[float]) -> onnx.TensorProto:
-        return numpy_helper.from_array(np.asarray(values, np.float32), name)
-
-    weights = [
-        constant("scale", [one.scale for one in rows]),
-        constant("typical", [np.array([one.condition]) for one in rows]),
-        constant("expected_of", [one.expected for one in rows]),
-        constant("within", [one.within for one in rows]),
-        constant("between", [one.between for one in rows]),
-        constant("later", [one.later for one in rows]),
-        constant("more", [1.5]),
-        constant("zero", [0.0]),
-        numpy_helper.from_array(np.array([1], np.int64), "axis"),
-        constant("half", [0.5]),
-    ]
-    node = helper.make_node
-    nodes = [
-        node("Gather", ["scale", "mode"], ["own_scale"]),
-        node("Gather", ["typical", "mode"], ["own_typical"]),
-        node("Gather", ["expected_of", "mode"], ["own_expected"]),
-        node("Gather", ["within", "mode"], ["own_within"]),
-        node("Gather", ["between", "mode"], ["own_between"]),
-        node("Gather", ["later", "mode"], ["own_later"]),
-        node("Div", ["condition", "own_typical"], ["c"]),
-        node("Mul", ["c", "c"], ["c2"]),
-        node("Pow", ["c", "zero"], ["c0"]),
-        node("Concat", ["c0", "c", "c2"], ["powers"], axis=1),
-        node("Unsqueeze", ["powers", "axis"], ["powers_row"]),
-        node("MatMul", ["powers_row", "own_expected"], ["expected_row"]),
-        node("Squeeze", ["expected_row", "axis"], ["expected"]),
-        node("Div", ["features", "own_scale"], ["scaled"]),
-        node("Sub", ["scaled", "expected"], ["residual"]),
-        node("Sub", ["residual", "reference"], ["change"]),
-        node("Mul", ["change", "weight"], ["weighted"]),
-        node("Unsqueeze", ["weighted", "axis"], ["weighted_row"]),
-    ]
-    for name in ("within", "between", "later"):
-        nodes += [
-            node("MatMul", ["weighted_row", f"own_{name}"], [f"{name}_row"]),
-            node("Squeeze", [f"{name}_row", "axis"], [f"{name}_pulls"]),
-            node("ReduceSumSquare", [f"{name}_pulls"], [f"{name}_score"], axes=[1], keepdims=1),
-        ]
-    nodes += [
-        node("Greater", ["compared", "half"], ["is_first"]),
-        node("Greater", ["compared", "more"], ["is_later"]),
-        node("Where", ["is_first", "between_score", "within_score"], ["near_score"]),
-        node("Where", ["is_later", "later_score", "near_score"], ["score"]),
-    ]
-
-    def value(name: str, columns: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, kind, ["N", columns] if columns else ["N"])
-
-    graph = helper.make_graph(
-        nodes, "template",
-        [value("features", width), value("condition", 1), value("mode", 0, TensorProto.INT64), value("reference", width), value("weight", 1), value("compared", 1)],
-        [value("score", 1), value("residual", width), value("change", width)],
-        weights,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
+def _second_moment(changes: np.ndarray) -> np.ndarray:
+    moment: np.ndarray = changes.T @ changes / max(len(changes), 1)
+    return moment

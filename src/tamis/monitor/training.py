@@ -9,15 +9,29 @@ import numpy as np
 
 from tamis._base import DataError
 from tamis.bundle import Packed, WorkingPoint, pack
-from tamis.monitor.features import ObservedBlock, observed
+from tamis.monitor.alarms import pair_scores, weight_of_events
+from tamis.monitor.detectors import DETECTORS, Detector
+from tamis.monitor.features import ObservedBlock, observed, steps_have
 from tamis.monitor.follow import unusable
 from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel
 from tamis.monitor.stream import stream_blocks
-from tamis.monitor.template import ModeTemplate, changes_of, fit_mode, powers_of, template_graph
+from tamis.monitor.template import (
+    BETWEEN,
+    FIRST_STEP,
+    HOWS,
+    STEP,
+    WITHIN,
+    Changes,
+    ModeTemplate,
+    changes_of_blocks,
+    fit_mode,
+)
+from tamis.monitor.template_graph import template_graph
 from tamis.monitor.watch import Watch
 
-FALSE_SCORES, FALSE_BURSTS = 2e-4, 2e-4  # alarms per good block, for which the limits are set
-FITTED_SHARE = 0.02  # of the scores, in the fit of their tail
+# Alarms per good block, for which the limits are set.
+FALSE_SCORES, FALSE_BURSTS, FALSE_STEPS = 2e-4, 2e-4, 1e-4
+FITTED_SHARE, FITTED_MOST = 0.02, 2000  # of the scores, in the fit of their tail
 LIMIT_MARGIN = 1.15  # of the limit, for what the training has not seen
 CONDITION_BINS = 10
 STEEPEST_TAIL = 0.5  # ratio of the numbers of steps with at least k + 1 and with at least k
@@ -34,47 +48,74 @@ def good_blocks(blocks: Iterable[ObservedBlock]) -> dict[int, list[ObservedBlock
 
 
 def fit_limits(
-    template: ModeTemplate, streams: Sequence[Sequence[ObservedBlock]], watch: Watch
+    template: ModeTemplate,
+    streams: Sequence[Sequence[ObservedBlock]],
+    watch: Watch,
+    detector: Detector,
 ) -> ModeLimits:
     """Return the limits of a mode from good blocks."""
-    within, between = [], []
+    expectation = template.expectation
+    kinds = "within", "between", "step", "step_pair", "first_step"
+    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
     for blocks in streams:
-        residual = residuals(template, blocks)
-        run = np.array([one.key[0] for one in blocks])
-        changes, is_first = changes_of(residual, run)
-        weight = np.sqrt(np.minimum(1, np.array([one.events for one in blocks]) / template.events))[:, None]
-        within.append(np.square((changes * weight)[~is_first] @ template.within).sum(axis=1))
-        between.append(np.square((changes * weight)[is_first][1:] @ template.between).sum(axis=1))
-    inner, outer = np.concatenate(within), np.concatenate(between)
-    limit = LIMIT_MARGIN * tail_limit(inner, FALSE_SCORES)
-    first = max(limit, 3 * float(outer.max())) if len(outer) else limit
+        changes = changes_of_blocks(expectation, blocks, steps_have(watch), detector)
+        for kind, scores in _scores_of_good(template, changes, blocks, watch).items():
+            parts[kind].append(scores)
+    good = {kind: np.concatenate(part) for kind, part in parts.items()}
     everything = [one for blocks in streams for one in blocks]
-    condition = np.concatenate([np.full(len(one.step), one.condition) for one in everything])
+    false_steps = FALSE_STEPS * len(everything) / len(good["step"])
+    limit = LIMIT_MARGIN * tail_limit(good["within"], FALSE_SCORES)
+    step = LIMIT_MARGIN * tail_limit(good["step"], false_steps)
+    most, edges = burst_limits(everything, watch)
+    return ModeLimits(
+        within=limit, between=max(limit, 3 * float(good["between"].max(initial=0))),
+        step=step, step_pair=LIMIT_MARGIN * tail_limit(good["step_pair"], false_steps),
+        first_step=max(step, 2 * float(good["first_step"].max(initial=0))),
+        events=expectation.events, step_events=expectation.step_events, most=most, most_edges=edges, blocks=len(everything),
+        scale=expectation.scale.tolist(), covariance=template.covariance.tolist(),
+        later_covariance=template.later_covariance.tolist(), step_covariance=template.step_covariance.tolist(),
+    )  # fmt: skip
+
+
+def _scores_of_good(
+    template: ModeTemplate, changes: Changes, blocks: Sequence[ObservedBlock], watch: Watch
+) -> dict[str, np.ndarray]:
+    """Return the scores of the good blocks of a stream and of their steps, as they are compared."""
+    expectation, whitening, first = template.expectation, template.whitening, changes.is_first
+    of_blocks = weight_of_events(np.array([one.events for one in blocks]), expectation.events)
+    of_steps = weight_of_events(np.concatenate([one.step_events for one in blocks]), expectation.step_events)
+    on_steps, is_first = whitening[:, steps_have(watch)], first[changes.block]
+    steps = _scores(changes.of_steps, of_steps, on_steps[STEP])
+    return {
+        "within": _scores(changes.change, of_blocks, whitening[WITHIN])[~first],
+        "between": _scores(changes.change, of_blocks, whitening[BETWEEN])[first][1:],
+        "step": steps[~is_first],
+        "step_pair": pair_scores(steps, changes.block)[~is_first],
+        "first_step": _scores(changes.of_steps, of_steps, on_steps[FIRST_STEP])[
+            is_first & (changes.block > 0)
+        ],
+    }
+
+
+def _scores(changes: np.ndarray, weight: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    scores: np.ndarray = np.square((changes * weight[:, None]) @ whitening).sum(axis=1)
+    return scores
+
+
+def burst_limits(blocks: Sequence[ObservedBlock], watch: Watch) -> tuple[dict[str, list[int]], list[float]]:
+    """Return from which number on a step has a burst, for each count in bins of the condition, and the edges of the bins."""
+    condition = np.concatenate([np.full(len(one.step), one.condition) for one in blocks])
     edges = condition_edges(condition)
     at = np.searchsorted(edges, condition)
-    most = np.concatenate([one.most for one in everything])
-    per_step = FALSE_BURSTS / max(1, len(watch.counts)) / (len(condition) / len(everything))
-    bursts = {
+    most = np.concatenate([one.most for one in blocks])
+    per_step = FALSE_BURSTS / max(1, len(watch.counts)) / (len(condition) / len(blocks))
+    limits = {
         f"{count.region} {count.name}": [
             least_burst(most[at == k, c], per_step) for k in range(len(edges) + 1)
         ]
         for c, count in enumerate(watch.counts)
     }
-    return ModeLimits(
-        within=limit, between=first, events=template.events, most=bursts, most_edges=edges.tolist(), blocks=len(everything),
-        scale=template.scale.tolist(), covariance=template.covariance.tolist(),
-        later_covariance=template.later_covariance.tolist(),
-    )  # fmt: skip
-
-
-def residuals(template: ModeTemplate, blocks: Sequence[ObservedBlock]) -> np.ndarray:
-    """Return the features of blocks less what their condition makes of them, in units of their scale."""
-    features = np.stack([one.features for one in blocks])
-    condition = np.array([one.condition for one in blocks])
-    result: np.ndarray = (
-        features / template.scale - powers_of(condition, template.condition) @ template.expected
-    )
-    return result
+    return limits, edges.tolist()
 
 
 def condition_edges(condition: np.ndarray) -> np.ndarray:
@@ -95,7 +136,7 @@ def tail_limit(scores: np.ndarray, rate: float) -> float:
             f"there are {len(scores)} good blocks within runs; at least {GOLDEN_BLOCKS} are needed for their tail"
         )
     ordered = np.sort(scores)[::-1]
-    count = max(10, int(FITTED_SHARE * len(ordered)))
+    count = max(10, min(int(FITTED_SHARE * len(ordered)), FITTED_MOST))
     base = ordered[count - 1]
     slope = float(np.mean(np.log(ordered[: count - 1] / base)))
     return float(base * max(1.0, count / (len(ordered) * rate)) ** slope)
@@ -115,7 +156,7 @@ def least_burst(most: np.ndarray, rate: float) -> int:
 
 
 def fit_template(
-    streams: Sequence[Iterable[ObservedBlock]], watch: Watch
+    streams: Sequence[Iterable[ObservedBlock]], watch: Watch, detector: Detector
 ) -> tuple[dict[int, ModeTemplate], dict[int, ModeLimits]]:
     """Fit templates and limits of all modes of some streams of good blocks."""
     kept = [list(one) for one in streams]
@@ -124,8 +165,8 @@ def fit_template(
     limits: dict[int, ModeLimits] = {}
     for mode in sorted({mode for part in parts for mode in part}):
         own = [part[mode] for part in parts if mode in part]
-        templates[mode] = fit_mode(own)
-        limits[mode] = fit_limits(templates[mode], own, watch)
+        templates[mode] = fit_mode(own, steps_have(watch), detector)
+        limits[mode] = fit_limits(templates[mode], own, watch, detector)
     if not templates:
         blocks = [one for stream in kept for one in stream]
         why = f": {unusable(blocks[0]) or 'there is no beam'}" if blocks else ""
@@ -133,11 +174,13 @@ def fit_template(
     return templates, limits
 
 
-def train_monitor(folders: Sequence[Path], watch: Watch, target: Path) -> Packed:
+def train_monitor(folders: Sequence[Path], watch: Watch, target: Path, detector: str = "template") -> Packed:
     """Fit a monitor to streams of good blocks, and pack it."""
     streams = [[observed(block, watch) for block in stream_blocks(folder, watch)] for folder in folders]
-    templates, limits = fit_template(streams, watch)
-    model = MonitorModel(watch=watch, modes=limits, streams=[folder.name for folder in folders])
+    templates, limits = fit_template(streams, watch, DETECTORS[detector])
+    model = MonitorModel(
+        watch=watch, detector=detector, modes=limits, streams=[folder.name for folder in folders]
+    )
     blocks = [one for blocks in streams for one in blocks if one.mode in templates and not unusable(one)]
     chosen = blocks[:: max(1, len(blocks) // GOLDEN_BLOCKS)][:GOLDEN_BLOCKS]
     inputs: dict[str, np.ndarray] = {
@@ -146,7 +189,7 @@ def train_monitor(folders: Sequence[Path], watch: Watch, target: Path) -> Packed
         "mode": np.array([one.mode for one in chosen], np.int64),
         "reference": np.zeros((len(chosen), len(chosen[0].features)), np.float32),
         "weight": np.ones((len(chosen), 1), np.float32),
-        "compared": (np.arange(len(chosen)) % 3).astype(np.float32)[:, None],
+        "compared": np.arange(len(chosen), dtype=np.int64) % len(HOWS),
     }
     return pack(
         template_graph(templates),
@@ -154,11 +197,11 @@ def train_monitor(folders: Sequence[Path], watch: Watch, target: Path) -> Packed
         name=target.name.removesuffix(".tamis"),
         inputs=inputs,
         score="score",
-        description=f"Template detector for the data quality of the stream {watch.name}",
+        description=f"Detector `{detector}` for the data quality of the stream {watch.name}",
         working_points=[
             WorkingPoint(name=f"mode-{mode}", threshold=one.within, background="good blocks within a run")
             for mode, one in limits.items()
         ],
-        training={"model": "template", "streams": model.streams, "blocks": {str(m): one.blocks for m, one in limits.items()}},
+        training={"model": detector, "streams": model.streams, "blocks": {str(m): one.blocks for m, one in limits.items()}},
         extra={MONITOR_FILE: model.model_dump_json(indent=1)},
     )  # fmt: skip
