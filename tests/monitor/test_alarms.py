@@ -1,4 +1,4 @@
-"""Alarms: seconds in which something moved are told before their block is complete, once, and are in the journal."""
+"""Alarms come before their block is complete, once for each fault, and are in the journal."""
 
 from __future__ import annotations
 

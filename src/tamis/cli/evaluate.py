@@ -49,6 +49,14 @@ if TYPE_CHECKING:
     help="Simulated stream whose faults are known, for a monitor.",
 )
 @click.option(
+    "--against", multiple=True, metavar="BUNDLE", help="With --stream: another monitor to compare with; may be repeated."
+)  # fmt: skip
+@click.option(
+    "--good",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With --against: stream without faults that sets the limits of all of them; default: the good blocks of the stream.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -67,6 +75,8 @@ def command(
     classes: tuple[str, ...],
     samples: tuple[str, ...],
     stream: Path | None,
+    against: tuple[str, ...],
+    good: Path | None,
     output: Path,
     engine: str,
     seed: int,
@@ -100,8 +110,11 @@ def command(
             raise click.UsageError(
                 "--stream cannot be combined with --background, --signal, --class or --sample"
             )
-        evaluate_monitor(opened, stream, output, engine, as_json=as_json)
+        others = [Bundle.open(one) for one in against]
+        evaluate_monitor(opened, others, stream, output, good=good, engine=engine, seed=seed, as_json=as_json)
         return
+    if against or good is not None:
+        raise click.UsageError("--against and --good are for monitors: add --stream")
     if samples:
         if background or signal or classes:
             raise click.UsageError("--sample cannot be combined with --background, --signal or --class")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,38 @@ from tamis.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
+    from tamis.records import MonitorComparison, PairedDifference
 
 
-def evaluate_monitor(bundle: Bundle, stream: Path, output: Path, engine: str, *, as_json: bool) -> None:
-    """Judge a stream whose faults are known, print and write the record."""
+def evaluate_monitor(
+    bundle: Bundle,
+    others: Sequence[Bundle],
+    stream: Path,
+    output: Path,
+    *,
+    good: Path | None,
+    engine: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Judge a stream whose faults are known, compare with other monitors, print and write the records."""
+    from tamis.monitor.comparison import compare_monitors
     from tamis.monitor.evaluation import evaluate_stream
 
     record = evaluate_stream(bundle, stream, engine)
     path = output / f"monitor-{bundle.name}.json"
     write_text(path, record.model_dump_json(indent=1) + "\n")
+    comparison = (
+        compare_monitors([bundle, *others], stream, good, engine=engine, seed=seed) if others else None
+    )
+    if comparison is not None:
+        write_text(output / f"comparison-{bundle.name}.json", comparison.model_dump_json(indent=1) + "\n")
     if as_json:
-        print_json(record)
+        print_json(
+            record
+            if comparison is None
+            else {"evaluation": record.model_dump(), "comparison": comparison.model_dump()}
+        )
         return
     print_text(
         f"{record.false_alarms} of {record.good_blocks} good blocks are bad: at most {1e4 * record.false_upper:.1f} in 10,000 at 95 %; {record.unscored} of {record.blocks} blocks unscored"
@@ -37,7 +59,31 @@ def evaluate_monitor(bundle: Bundle, stream: Path, output: Path, engine: str, *,
                 for one in record.kinds
             ],
         )  # fmt: skip
+    if comparison is not None:
+        _print_comparison(comparison)
     print_text(f"the record is {path}")
+
+
+def _print_comparison(comparison: MonitorComparison) -> None:
+    differences = {one.against: one for one in comparison.differences}
+    print_table(
+        f"on {comparison.blocks} blocks, {100 * comparison.prevalence:.1f} % of them with faults",
+        ("monitor", f"recall at {comparison.false_rate:g}", "less by (95 %)", "VUS-PR", "less by (95 %)"),
+        [
+            (
+                one.name, f"{one.recall:.4f}", _less_by(differences.get(one.name), "recall_interval"), f"{one.vus_pr:.4f}",
+                _less_by(differences.get(one.name), "vus_pr_interval"),
+            )
+            for one in comparison.monitors
+        ],
+    )  # fmt: skip
+
+
+def _less_by(difference: PairedDifference | None, interval: str) -> str:
+    if difference is None:
+        return "-"
+    low, high = getattr(difference, interval)
+    return f"{low:.4f} to {high:.4f}"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -11,7 +11,7 @@ from tamis.cli.output import json_option, print_json, print_text
 
 
 @click.command(name="monitor", epilog="Example: tamis monitor stream --model lar.tamis -o monitored")
-@click.argument("stream", required=False, type=click.Path(path_type=Path))
+@click.argument("stream", required=False)
 @click.option(
     "--model", type=click.Path(path_type=Path), required=True, help="Bundle of `tamis train lar-template`."
 )
@@ -39,7 +39,7 @@ from tamis.cli.output import json_option, print_json, print_text
 )
 @json_option
 def command(
-    stream: Path | None,
+    stream: str | None,
     model: Path,
     output: Path,
     engine: str,
@@ -50,7 +50,9 @@ def command(
     first: str,
     as_json: bool,
 ) -> None:
-    """Judge every luminosity block of STREAM, a folder of Parquet or ROOT files, and write the verdicts to a journal.
+    """Judge every luminosity block of STREAM, and write the verdicts to a journal.
+
+    STREAM is a folder of Parquet or ROOT files, `-` for the standard input, or tcp://HOST:PORT to listen there for senders of Arrow record batches.
 
     A bad block is explained: region, quantity, and the defects that do this. A killed monitor goes on where it was; no block is judged twice.
     """
@@ -70,7 +72,7 @@ def command(
     try:
         if stream is not None:
             monitor = monitor_stream(
-                stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=told.verdict, alarmed=told.alarm
+                stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=told.verdict, alarmed=told.alarm, opened=told.opened,
             )  # fmt: skip
         else:
             monitor = replay_journal(Path(str(replay)), bundle, output, block_key(first), engine)

@@ -34,6 +34,10 @@ class Announcer:
         if not self._quiet:
             say(alarm_sentence(alarm))
 
+    def opened(self, address: str) -> None:
+        """Tell where senders can connect."""
+        say(f"waiting for senders at {address}")
+
     def close(self) -> None:
         """Wait for the hooks."""
         for hook in self._hooks:

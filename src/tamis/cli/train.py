@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class _Models(ByWord):
-    modules: ClassVar = {"lar-template": "train_monitor"}
+    modules: ClassVar = {
+        f"lar-{name}": f"train_monitor:{name}" for name in ("template", "mahalanobis", "ewma", "pca")
+    }
 
 
 @click.command(name="train", cls=_Models, epilog="Example: tamis train conv-vae qcd.root -o conv-vae.tamis")
@@ -96,7 +98,8 @@ def command(
 
     Checkpoints and metrics.json are written to OUTPUT.training.
 
-    lar-template, which watches the data quality of a stream, has options of its own: `tamis train lar-template --help`.
+    lar-template, which watches the data quality of a stream, has options of its own: `tamis train lar-template --help`; so have
+    lar-mahalanobis, lar-ewma and lar-pca, to compare it with.
     """
     from tamis.events import parse_aliases
     from tamis.zoo import TrainingOptions, train

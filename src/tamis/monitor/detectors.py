@@ -12,7 +12,7 @@ EXPLAINED = 0.95  # of the variance, by the components that PCA takes for normal
 
 
 @dataclass(frozen=True)
-class Detector:
+class StreamDetector:
     """One way of comparing."""
 
     name: str
@@ -48,9 +48,9 @@ def beyond_components(covariance: np.ndarray) -> np.ndarray:
 DETECTORS = {
     one.name: one
     for one in (
-        Detector("template", conditional=True, follows=True, whitening=correlated),
-        Detector("mahalanobis", conditional=True, follows=False, whitening=correlated),
-        Detector("ewma", conditional=False, follows=True, whitening=each_alone),
-        Detector("pca", conditional=False, follows=False, whitening=beyond_components),
+        StreamDetector("template", conditional=True, follows=True, whitening=correlated),
+        StreamDetector("mahalanobis", conditional=True, follows=False, whitening=correlated),
+        StreamDetector("ewma", conditional=False, follows=True, whitening=each_alone),
+        StreamDetector("pca", conditional=False, follows=False, whitening=beyond_components),
     )
 }

@@ -52,6 +52,12 @@ class Verdict:
     old: int = 0  # blocks since the reference, while they are bad
     mode: int = 0
 
+    @property
+    def severity(self) -> float:
+        """Return the largest of the scores of the block, its bursts and its alarms, each over its limit."""
+        bursts = [one.number / one.limit for one in self.bursts]
+        return max([self.score, *bursts, *(one.score for one in self.alarms)])
+
 
 @dataclass(frozen=True)
 class Distance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,15 +12,16 @@ from tamis._base import SkippedFilesError, UsageError
 from tamis.bundle import Bundle
 from tamis.monitor.explain import Explainer, Explanation, explain_burst
 from tamis.monitor.features import ObservedBlock, observed
+from tamis.monitor.feed import FeedReader
 from tamis.monitor.follow import Verdict
 from tamis.monitor.journal import Journal, JournalAlarm
 from tamis.monitor.judges import open_judge
 from tamis.monitor.model import monitor_of
-from tamis.monitor.stream import BlockReader
+from tamis.monitor.stream import BlockSource, FileReader
 from tamis.monitor.sums import BlockKey
+from tamis.monitor.watch import Watch
 
 GAP_MOST = 1000  # missing blocks of a run that are written one by one
-POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Monitor:
 
 
 def monitor_stream(
-    stream: Path,
+    stream: str | Path,
     bundle: Bundle,
     folder: Path,
     *,
@@ -125,22 +127,28 @@ def monitor_stream(
     idle_s: float = float("inf"),
     watched: Callable[[JudgedBlock], None] = lambda _: None,
     alarmed: Callable[[JournalAlarm], None] = lambda _: None,
+    opened: Callable[[str], None] = lambda _: None,
 ) -> Monitor:
     """Judge the blocks of a stream; with `follow` also those that come later, until none has come for `idle_s`.
 
-    A block is complete when a later one has begun, when a file says so, or when the stream ends. `alarmed` is called with what is found
-    before. What is in the journal already is not judged again.
+    The stream is a folder of files, `-` for frames on the standard input, or tcp://HOST:PORT for frames of those who connect.
+    A block is complete when a later one has begun, when a file says so, or when the stream ends. `alarmed` is called with the
+    alarms of incomplete blocks, `opened` with the address where senders can connect. What is in the journal already is not judged again.
     """
     monitor = Monitor(bundle, folder, engine)
-    reader = BlockReader(stream, monitor.model.watch, monitor.journal.finished_files())
-    waited, last = 0.0, not follow
+    reader = open_source(str(stream), monitor.model.watch, monitor.journal.finished_files())
+    if isinstance(reader, FeedReader):
+        follow = True
+        if reader.address:
+            opened(reader.address)
+    busy, last = time.monotonic(), not follow
     while True:
-        came = _take_new(monitor, reader, watched, alarmed, last=last)
+        if _take_new(monitor, reader, watched, alarmed, last=last):
+            busy = time.monotonic()
         if last:
             break
-        waited = 0.0 if came else waited + POLL_S
-        last = waited >= idle_s
-        time.sleep(0 if last else POLL_S)
+        last = reader.ended or time.monotonic() - busy >= idle_s
+        time.sleep(0 if last else reader.poll_s)
     if reader.broken:
         names = ", ".join(reader.broken)
         raise SkippedFilesError(
@@ -149,9 +157,18 @@ def monitor_stream(
     return monitor
 
 
+def open_source(stream: str, watch: Watch, finished: set[str]) -> BlockSource:
+    """Return the reader of a stream: a folder, `-`, or tcp://HOST:PORT."""
+    if stream == "-":
+        return FeedReader(watch, file=sys.stdin.buffer)
+    if stream.startswith("tcp://"):
+        return FeedReader(watch, listen=stream.removeprefix("tcp://"))
+    return FileReader(Path(stream), watch, finished)
+
+
 def _take_new(
     monitor: Monitor,
-    reader: BlockReader,
+    reader: BlockSource,
     watched: Callable[[JudgedBlock], None],
     alarmed: Callable[[JournalAlarm], None],
     *,

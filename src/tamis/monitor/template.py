@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis._base import DataError
-from tamis.monitor.detectors import FLOOR, Detector
+from tamis.monitor.detectors import FLOOR, StreamDetector
 from tamis.monitor.features import ObservedBlock
 
 POWERS = 3  # 1, c, c^2 of the condition: more of them leave the range of the training too fast
@@ -73,7 +73,7 @@ def powers_of(condition: np.ndarray, typical: float) -> np.ndarray:
 
 
 def fit_mode(
-    streams: Sequence[Sequence[ObservedBlock]], on_steps: np.ndarray, detector: Detector
+    streams: Sequence[Sequence[ObservedBlock]], on_steps: np.ndarray, detector: StreamDetector
 ) -> ModeTemplate:
     """Fit the template of one mode to good blocks of one stream or more, each in the order of time.
 
@@ -103,7 +103,7 @@ def fit_mode(
     return ModeTemplate(expectation, whitening, covariance, covariance + slow, step_covariance)
 
 
-def fit_expectation(blocks: Sequence[ObservedBlock], detector: Detector) -> Expectation:
+def fit_expectation(blocks: Sequence[ObservedBlock], detector: StreamDetector) -> Expectation:
     """Fit what good blocks of one mode are like."""
     if len(blocks) < BLOCKS_MIN:
         raise DataError(
@@ -126,7 +126,7 @@ def fit_expectation(blocks: Sequence[ObservedBlock], detector: Detector) -> Expe
 
 
 def changes_of_blocks(
-    expectation: Expectation, blocks: Sequence[ObservedBlock], on_steps: np.ndarray, detector: Detector
+    expectation: Expectation, blocks: Sequence[ObservedBlock], on_steps: np.ndarray, detector: StreamDetector
 ) -> Changes:
     """Return the changes of good blocks and of their steps against their reference."""
     expected = expectation.of(blocks)

@@ -10,7 +10,7 @@ import numpy as np
 from tamis._base import DataError
 from tamis.bundle import Packed, WorkingPoint, pack
 from tamis.monitor.alarms import pair_scores, weight_of_events
-from tamis.monitor.detectors import DETECTORS, Detector
+from tamis.monitor.detectors import DETECTORS, StreamDetector
 from tamis.monitor.features import ObservedBlock, observed, steps_have
 from tamis.monitor.follow import unusable
 from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel
@@ -51,7 +51,7 @@ def fit_limits(
     template: ModeTemplate,
     streams: Sequence[Sequence[ObservedBlock]],
     watch: Watch,
-    detector: Detector,
+    detector: StreamDetector,
 ) -> ModeLimits:
     """Return the limits of a mode from good blocks."""
     expectation = template.expectation
@@ -156,7 +156,7 @@ def least_burst(most: np.ndarray, rate: float) -> int:
 
 
 def fit_template(
-    streams: Sequence[Iterable[ObservedBlock]], watch: Watch, detector: Detector
+    streams: Sequence[Iterable[ObservedBlock]], watch: Watch, detector: StreamDetector
 ) -> tuple[dict[int, ModeTemplate], dict[int, ModeLimits]]:
     """Fit templates and limits of all modes of some streams of good blocks."""
     kept = [list(one) for one in streams]
@@ -197,7 +197,7 @@ def train_monitor(folders: Sequence[Path], watch: Watch, target: Path, detector:
         name=target.name.removesuffix(".tamis"),
         inputs=inputs,
         score="score",
-        description=f"Detector `{detector}` for the data quality of the stream {watch.name}",
+        description=f"StreamDetector `{detector}` for the data quality of the stream {watch.name}",
         working_points=[
             WorkingPoint(name=f"mode-{mode}", threshold=one.within, background="good blocks within a run")
             for mode, one in limits.items()

@@ -28,7 +28,13 @@ from tamis.records.firmware import (
     Synthesis,
 )
 from tamis.records.front import FrontPoint, FrontRecord, LostFigure, ModelCost
-from tamis.records.monitoring import KindFound, MonitorEvaluation
+from tamis.records.monitoring import (
+    ComparedMonitor,
+    KindFound,
+    MonitorComparison,
+    MonitorEvaluation,
+    PairedDifference,
+)
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,
@@ -99,6 +105,7 @@ __all__ = [
     "BrokenEvent",
     "ClassFacts",
     "ClassFigures",
+    "ComparedMonitor",
     "CountRecord",
     "DeathEffect",
     "DelayStudy",
@@ -137,10 +144,12 @@ __all__ = [
     "MeasuredPlacement",
     "MemoryRow",
     "ModelCost",
+    "MonitorComparison",
     "MonitorEvaluation",
     "Objective",
     "OperationCount",
     "OutputAgreement",
+    "PairedDifference",
     "PathChange",
     "PathRate",
     "PlaceAndRoute",

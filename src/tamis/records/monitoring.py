@@ -43,3 +43,40 @@ class MonitorEvaluation(Document):
         description="in tenths of the good blocks, from low to high luminosity"
     )
     kinds: list[KindFound]
+
+
+class ComparedMonitor(Document):
+    """One of several monitors on the same stream."""
+
+    name: str = Field(description="`random` is a score that knows nothing")
+    recall: float = Field(description="share of the blocks with faults, at the rate of false alarms")
+    vus_pr: float
+
+
+class PairedDifference(Document):
+    """How much better one monitor is than another on the same blocks; intervals are of 95 %."""
+
+    monitor: str
+    against: str
+    recall: float
+    recall_interval: tuple[float, float]
+    vus_pr: float
+    vus_pr_interval: tuple[float, float]
+
+
+class MonitorComparison(Document):
+    """Several monitors on a stream whose faults are known."""
+
+    kind: Literal["monitor-comparison"] = "monitor-comparison"
+    created: str
+    host: Host
+    stream: str
+    mode: str
+    seed: int
+    blocks: int = Field(description="judged by all of them")
+    faulty: int
+    prevalence: float
+    false_rate: float = Field(description="per good block, at which each one's recall is taken")
+    margin_blocks: int = Field(description="largest margin of VUS-PR")
+    monitors: list[ComparedMonitor]
+    differences: list[PairedDifference]
