@@ -62,6 +62,7 @@ ADAPTERS = {
     "uproot": {"events/*root*.py", "events/ttree.py"},
     "pyarrow": {
         "events/arrow.py",
+        "monitor/feed.py",
         "events/parquet.py",
         "events/detector/acts_events.py",
         "trigger/run/*.py",
