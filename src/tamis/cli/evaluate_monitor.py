@@ -28,6 +28,7 @@ def evaluate_monitor(
     """Judge a stream whose faults are known, compare with other monitors, print and write the records."""
     from tamis.monitor.comparison import compare_monitors
     from tamis.monitor.evaluation import evaluate_stream
+    from tamis.report import write_report
 
     record = evaluate_stream(bundle, stream, engine)
     path = output / f"monitor-{bundle.name}.json"
@@ -37,6 +38,7 @@ def evaluate_monitor(
     )
     if comparison is not None:
         write_text(output / f"comparison-{bundle.name}.json", comparison.model_dump_json(indent=1) + "\n")
+    write_report([output], output)
     if as_json:
         print_json(
             record
@@ -61,7 +63,7 @@ def evaluate_monitor(
         )  # fmt: skip
     if comparison is not None:
         _print_comparison(comparison)
-    print_text(f"the record is {path}")
+    print_text(f"the record is {path}, the page {output}/index.html")
 
 
 def _print_comparison(comparison: MonitorComparison) -> None:

@@ -12,7 +12,10 @@ from tamis._base import DataError, UsageError, did_you_mean, parse_document
 from tamis.records import (
     DemoRecord,
     Evaluation,
+    FillRecord,
     FrontRecord,
+    MonitorComparison,
+    MonitorEvaluation,
     PlacementRecord,
     RateRecord,
     Record,
@@ -34,9 +37,13 @@ AnyRecord = (
     | FrontRecord
     | TrackingRecord
     | PlacementRecord
+    | MonitorEvaluation
+    | MonitorComparison
+    | FillRecord
 )
 RECORD_KINDS = (
     "bench", "evaluation", "training", "run", "rates", "traffic", "demo", "front", "tracking", "placement",
+    "monitor-evaluation", "monitor-comparison", "monitor-fill",
 )  # fmt: skip
 _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 LOAD_EXAMPLE = "`tamis load grpc://HOST:PORT MODEL --scenario closed --streams 1,4 -o records/` writes some"

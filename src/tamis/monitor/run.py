@@ -47,6 +47,7 @@ class Monitor:
                 f"the journal in {folder} is of another model: replay it with this one into another folder (--replay {folder})"
             )
         self.journal.remember("model", own)
+        self.journal.remember("watch", self.model.watch.model_dump_json())
         self._judge = open_judge(bundle, engine)
         self._judge.remember(self.journal.memory())
         self._explainer = Explainer(self.model.watch)

@@ -30,6 +30,9 @@ from tamis.records.firmware import (
 from tamis.records.front import FrontPoint, FrontRecord, LostFigure, ModelCost
 from tamis.records.monitoring import (
     ComparedMonitor,
+    DefectInterval,
+    FillRecord,
+    FillTrend,
     KindFound,
     MonitorComparison,
     MonitorEvaluation,
@@ -108,6 +111,7 @@ __all__ = [
     "ComparedMonitor",
     "CountRecord",
     "DeathEffect",
+    "DefectInterval",
     "DelayStudy",
     "DemoModel",
     "DemoPath",
@@ -124,6 +128,8 @@ __all__ = [
     "Evaluation",
     "FarmCosts",
     "FarmRecord",
+    "FillRecord",
+    "FillTrend",
     "FirmwareRecord",
     "Flips",
     "Fraction",

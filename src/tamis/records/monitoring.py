@@ -80,3 +80,45 @@ class MonitorComparison(Document):
     margin_blocks: int = Field(description="largest margin of VUS-PR")
     monitors: list[ComparedMonitor]
     differences: list[PairedDifference]
+
+
+class DefectInterval(Document):
+    """Blocks one after the other with the same defect."""
+
+    run: int
+    first_block: int
+    last_block: int
+    defect: str
+    region: str
+    quantity: str
+    direction: str
+    seconds: int
+
+
+class FillTrend(Document):
+    """The blocks of one run, in the order of time."""
+
+    run: int
+    blocks: list[int]
+    states: list[str]
+    scores: list[float] = Field(description="over their limit; 0 for blocks without one")
+    luminosity: list[float]
+
+
+class FillRecord(Document):
+    """What became of the blocks of a stream that was monitored."""
+
+    kind: Literal["monitor-fill"] = "monitor-fill"
+    created: str
+    host: Host
+    name: str
+    blocks: int
+    states: dict[str, int]
+    luminosity: dict[str, float] = Field(
+        description="share of it that is certified, or lost by a defect or state"
+    )
+    defects: list[DefectInterval]
+    alarms: int
+    late: int = Field(description="parts that came after the verdict on their block, or twice")
+    notes: int
+    trends: list[FillTrend]

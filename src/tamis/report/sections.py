@@ -11,7 +11,10 @@ from tamis.measure import AnyRecord
 from tamis.records import (
     DemoRecord,
     Evaluation,
+    FillRecord,
     FrontRecord,
+    MonitorComparison,
+    MonitorEvaluation,
     PlacementRecord,
     RateRecord,
     Record,
@@ -25,6 +28,7 @@ from tamis.report.demo import demo_section
 from tamis.report.front import front_section
 from tamis.report.latency import latency_pictures, latency_table
 from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
+from tamis.report.monitoring import monitor_sections
 from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
 from tamis.report.placement import placement_sections
 from tamis.report.rates import rate_pictures, rate_tables
@@ -45,6 +49,9 @@ DatedRecord = (
     | FrontRecord
     | TrackingRecord
     | PlacementRecord
+    | MonitorEvaluation
+    | MonitorComparison
+    | FillRecord
 )
 History = tuple[Mapping[str, float], ...]
 
@@ -74,6 +81,7 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
         *_fronts([record for _, record in records if isinstance(record, FrontRecord)]),
         *_tracking([record for _, record in records if isinstance(record, TrackingRecord)]),
         *_placements([record for _, record in records if isinstance(record, PlacementRecord)]),
+        *monitor_sections(records),
         _rates([record for _, record in records if isinstance(record, RateRecord)]),
         _physics(evaluations),
         _runs([record for _, record in records if isinstance(record, RunSummary)]),
@@ -279,8 +287,12 @@ def _models(
 ) -> str:
     if isinstance(record, FrontRecord):
         return ", ".join([record.parent, *(point.bundle for point in record.points)])
-    if isinstance(record, TrackingRecord | PlacementRecord):
+    if isinstance(record, TrackingRecord | PlacementRecord | FillRecord):
         return "–"
+    if isinstance(record, MonitorComparison):
+        return ", ".join(one.name for one in record.monitors)
+    if isinstance(record, MonitorEvaluation):
+        return record.bundle
     if isinstance(record, RateRecord | DemoRecord):
         return record.menu
     if isinstance(record, TrafficRecord):
@@ -302,6 +314,10 @@ def _options(
         return (
             f"{record.cores} cores, {record.gpus} GPUs, link {record.link.name}, detector {record.detector}"
         )
+    if isinstance(record, MonitorEvaluation | MonitorComparison):
+        return f"stream {record.stream}, {record.blocks} blocks"
+    if isinstance(record, FillRecord):
+        return f"{record.name}, {record.blocks} blocks"
     if isinstance(record, DemoRecord):
         return f"budget {record.budget_ms:g} ms, input {quantity(record.input_hz, 'Hz')}"
     if isinstance(record, RunSummary):
