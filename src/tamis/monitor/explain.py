@@ -42,10 +42,7 @@ class Explainer:
         if verdict.score <= 1:
             burst = max(verdict.bursts, key=lambda one: one.number)
             return Explanation(burst.region, burst.name, "up", ("SEVNOISEBURST",))
-        covariance = np.array(limits.covariance)
-        if verdict.old:  # what changes slowly has changed since the reference
-            later = np.array(limits.later_covariance) - covariance
-            covariance += later * max(1.0, verdict.old / LAG) ** 2
+        covariance = _covariance(verdict, limits)
         change = np.asarray(verdict.change, np.float64)
         distances = {one: self._part(change, covariance, one) for one in self._regions}
         worst = max(distances, key=distances.__getitem__)
@@ -74,6 +71,15 @@ class Explainer:
         }
         return Explanation(worst, quantity, direction, likely_kinds(named, quantities))
 
+    def pulls(self, verdict: Verdict, limits: ModeLimits, region: str) -> dict[int, float]:
+        """Return how far the features of a region moved beyond what the other regions make likely, in standard deviations."""
+        if verdict.score <= 1 or region not in self._regions:
+            return {}
+        own = self._where(region)
+        change, covariance = np.asarray(verdict.change, np.float64), _covariance(verdict, limits)
+        beyond, spread = _beyond_others(change, covariance, own)
+        return dict(zip(own.tolist(), (beyond / spread).tolist(), strict=True))
+
     def _where(self, region: str, quantity: str | None = None) -> np.ndarray:
         return np.array(
             [
@@ -92,6 +98,15 @@ class Explainer:
         return (
             _squared(change, covariance, np.arange(len(change))) - _squared(change, covariance, others)
         ) / len(own)
+
+
+def _covariance(verdict: Verdict, limits: ModeLimits) -> np.ndarray:
+    """Return how the changes of good blocks scatter, as old as the reference of this one was."""
+    covariance = np.array(limits.covariance)
+    if verdict.old:  # what changes slowly has changed since the reference
+        later = np.array(limits.later_covariance) - covariance
+        covariance += later * max(1.0, verdict.old / LAG) ** 2
+    return covariance
 
 
 def _squared(change: np.ndarray, covariance: np.ndarray, where: np.ndarray) -> float:

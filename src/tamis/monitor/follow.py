@@ -48,6 +48,7 @@ class Verdict:
     bursts: tuple[Burst, ...] = ()
     old: int = 0  # blocks since the reference, while they are bad
     mode: int = 0
+    compared: int = WITHIN  # with what: the recent blocks of its run, those of the last run, an old reference
 
 
 @dataclass
@@ -114,7 +115,7 @@ class BlockJudge:
         bursts = self._bursts(block, limits)
         self._learn(state, block, limits, residual, score)
         verdict: State = "bad" if score > 1 or bursts else "good"
-        return Verdict(block.key, verdict, score, "", change, tuple(bursts), old, block.mode)
+        return Verdict(block.key, verdict, score, "", change, tuple(bursts), old, block.mode, how)
 
     def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
         zero = np.zeros(len(block.features), np.float32)

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import DataError, UsageError
+from tamis.monitor.expected import BlockEvidence, packed_expected
 from tamis.monitor.explain import Explanation
 from tamis.monitor.features import ObservedBlock
 from tamis.monitor.follow import Verdict
 from tamis.monitor.sums import BlockKey
 
 JOURNAL_FILE = "journal.sqlite"
+WRITER_WAIT_S = 30.0  # for another program that writes: notes are short
 TABLES = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS block (
@@ -25,6 +27,9 @@ CREATE TABLE IF NOT EXISTS block (
     luminosity REAL NOT NULL, seconds INTEGER NOT NULL, mode INTEGER NOT NULL, events INTEGER NOT NULL, observed BLOB,
     PRIMARY KEY (run, block)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evidence (
+    id INTEGER PRIMARY KEY, run INTEGER, block INTEGER, time REAL NOT NULL, judging REAL NOT NULL, expected BLOB, UNIQUE (run, block)
+);
 CREATE TABLE IF NOT EXISTS memory (mode INTEGER PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS late (run INTEGER, block INTEGER, file TEXT, events INTEGER, PRIMARY KEY (run, block, file));
 CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY);
@@ -84,7 +89,7 @@ class Journal:
             )
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._base = sqlite3.connect(path, isolation_level=None)
+            self._base = sqlite3.connect(path, timeout=WRITER_WAIT_S, isolation_level=None)
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
@@ -109,8 +114,9 @@ class Journal:
         verdict: Verdict,
         explanation: Explanation | None,
         memory: dict[int, str],
+        evidence: BlockEvidence | None = None,
     ) -> None:
-        """Write a block and what is remembered after it."""
+        """Write a block, what is remembered after it, and what it was compared with."""
         told = explanation or Explanation("", "", "", ())
         bursts = json.dumps([asdict(one) for one in verdict.bursts])
         facts = (
@@ -126,6 +132,12 @@ class Journal:
                     *facts,
                 ),
             )  # fmt: skip
+            if evidence is not None:
+                found = None if evidence.expected is None else packed_expected(evidence.expected)
+                self._base.execute(
+                    "INSERT INTO evidence (run, block, time, judging, expected) VALUES (?, ?, ?, ?, ?)",
+                    (*verdict.key, evidence.time, evidence.judging, found),
+                )
             for mode, state in memory.items():
                 self._base.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (mode, state))
 

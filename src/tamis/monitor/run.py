@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tamis._base import SkippedFilesError, UsageError
 from tamis.bundle import Bundle
+from tamis.monitor.expected import BlockEvidence, expected_features
 from tamis.monitor.explain import Explainer, Explanation
 from tamis.monitor.features import ObservedBlock, observed
 from tamis.monitor.follow import Verdict
@@ -34,7 +36,7 @@ class JudgedBlock:
 class Monitor:
     """A model at work on one stream, with its journal."""
 
-    def __init__(self, bundle: Bundle, folder: Path, engine: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, folder: Path, engine: str = "auto", stream: str = "") -> None:
         """Open the model and the journal, and take up what the journal remembers."""
         self.model = monitor_of(bundle)
         self.journal = Journal(folder, create=True)
@@ -44,6 +46,8 @@ class Monitor:
                 f"the journal in {folder} is of another model: replay it with this one into another folder (--replay {folder})"
             )
         self.journal.remember("model", own)
+        self.journal.remember("title", json.dumps({"stream": stream, "model": bundle.name}))
+        self.journal.remember("watch", self.model.watch.model_dump_json())
         self._judge = open_judge(bundle, engine)
         self._judge.remember(self.journal.memory())
         self._explainer = Explainer(self.model.watch)
@@ -66,20 +70,30 @@ class Monitor:
         return key in self._done
 
     def _write(self, block: ObservedBlock, *, learn: bool) -> JudgedBlock:
-        memory = self._judge.memory()
+        memory, start = self._judge.memory(), time.perf_counter()
         verdict = self._judge.judge(block)
         if not learn:
             self._judge.remember(memory)
         explanation = (
             self._explainer.explain(verdict, self.model.modes[block.mode]) if verdict.state == "bad" else None
         )
-        self.journal.add(block, verdict, explanation, self._judge.memory())
+        evidence = self._evidence(block, verdict, explanation, time.perf_counter() - start)
+        self.journal.add(block, verdict, explanation, self._judge.memory(), evidence)
         self._done.add(block.key)
         return JudgedBlock(verdict, explanation, block)
 
+    def _evidence(
+        self, block: ObservedBlock, verdict: Verdict, explanation: Explanation | None, judging: float
+    ) -> BlockEvidence:
+        if len(verdict.change) != len(block.features):
+            return BlockEvidence(time.time(), judging)
+        limits = self.model.modes[block.mode]
+        beyond = self._explainer.pulls(verdict, limits, "" if explanation is None else explanation.region)
+        return BlockEvidence(time.time(), judging, expected_features(block, verdict, limits, beyond))
+
     def _write_missing(self, key: BlockKey) -> JudgedBlock:
         verdict = Verdict(key, "no data", reason="the stream has no rows of this block")
-        self.journal.add(None, verdict, None, {})
+        self.journal.add(None, verdict, None, {}, BlockEvidence(time.time(), 0.0))
         self._done.add(key)
         return JudgedBlock(verdict, None, None)
 
@@ -98,7 +112,7 @@ def monitor_stream(
 
     A block is complete when a later one has begun, or when the stream ends. What is in the journal already is not judged again.
     """
-    monitor = Monitor(bundle, folder, engine)
+    monitor = Monitor(bundle, folder, engine, stream.resolve().name)
     reader = BlockReader(stream, monitor.model.watch, monitor.journal.finished_files())
     waited = 0.0
     while True:
@@ -145,7 +159,7 @@ def replay(
 ) -> Monitor:
     """Judge the blocks of a journal again, from a block on, with this model into another folder."""
     old = Journal(source)
-    monitor = Monitor(bundle, folder, engine)
+    monitor = Monitor(bundle, folder, engine, source.resolve().name)
     for block in old.observed():
         if block.key >= first and not monitor.is_done(block.key):
             for _ in monitor.take(block):

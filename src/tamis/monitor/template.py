@@ -42,6 +42,7 @@ class ModeTemplate:
     later_covariance: np.ndarray  # of changes against a reference that is `LAG` blocks old
     later: np.ndarray  # takes such a change to numbers of unit variance
     events: float  # of a typical block
+    between_spread: np.ndarray  # standard deviations of the first block of a run, (features,)
 
 
 def powers_of(condition: np.ndarray, typical: float) -> np.ndarray:
@@ -82,9 +83,10 @@ def fit_mode(streams: Sequence[Sequence[ObservedBlock]]) -> ModeTemplate:
     events = float(np.median([one.events for one in blocks]))
     old = np.concatenate(later)
     later_covariance = covariance + (_second_moment(old) if len(old) else moved)
+    between = 2 * covariance + moved + spread
     return ModeTemplate(
-        scale, typical, expected, covariance, _whitening(covariance), _whitening(2 * covariance + moved + spread), later_covariance,
-        _whitening(later_covariance), events,
+        scale, typical, expected, covariance, _whitening(covariance), _whitening(between), later_covariance,
+        _whitening(later_covariance), events, np.sqrt(np.diag(between)),
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def fit_limits(
     return ModeLimits(
         within=limit, between=first, events=template.events, most=bursts, most_edges=edges.tolist(), blocks=len(everything),
         scale=template.scale.tolist(), covariance=template.covariance.tolist(),
-        later_covariance=template.later_covariance.tolist(),
+        later_covariance=template.later_covariance.tolist(), between_spread=tuple(template.between_spread.tolist()),
     )  # fmt: skip
 
 
