@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--from", "first", default="0:0", show_default=True, help="With --replay: first block, as RUN:BLOCK."
 )
 @click.option(
-    "--live", "port", type=click.IntRange(0, 65535), help="Show the monitor as a page in the browser, at this port; 0 for any free port."
+    "--live", "port", type=click.IntRange(0, 65535), help="Show a page with state, trends and alarms at this port, as long as the monitor runs; 0 for any free port."
 )  # fmt: skip
 @click.option(
     "--live-host", "host", default="127.0.0.1", show_default=True, help="With --live: address to listen at; anybody who reaches it can read the page."
@@ -98,8 +98,8 @@ def command(
     if (stream is None) == (replay is None):
         raise UsageError("name a stream to watch, or a journal with --replay")
     model, output = _given(model, "--model"), _given(output, "-o")
-    if hooks and stream is None:
-        raise UsageError("--hook is for a stream: a replay reports nothing")
+    if stream is None and (hooks or page != _Page(None, "127.0.0.1", None, None)):
+        raise UsageError("--hook and --live are for a stream: a replay reports nothing")
     start, counts = now_ns(), Counter[str]()
     bundle = Bundle.open(model)
 

@@ -26,6 +26,7 @@ NOTES_MOST = 10_000
 EVENTS_MOST = 1_000  # that a client can catch up with; beyond, it loads the page's state again
 ROWS_MOST = 500  # that are read at a time
 UNTIMED_BLOCK_S = 60.0  # length of a block whose stream does not have seconds
+NEVER_S = 1e12  # as JSON does not have infinities
 STALE_BLOCKS = 2  # lengths of a block, after which the page is stale
 _ROW = (
     "b.run, b.block, b.state, b.score, b.reason, b.region, b.quantity, b.direction, b.kinds, b.bursts, b.mode, b.seconds,"
@@ -181,7 +182,8 @@ class JournalFeed:
     @property
     def stale_s(self) -> float:
         """Return after how many seconds without a block the page is stale."""
-        return STALE_BLOCKS * self.block_s if self._stale_s is None else self._stale_s
+        wanted = STALE_BLOCKS * self.block_s if self._stale_s is None else self._stale_s
+        return wanted if math.isfinite(wanted) else NEVER_S
 
     @property
     def newest(self) -> LiveBlock | None:

@@ -10,7 +10,7 @@ const KINDS = {
   block: {
     title: (entry) => cause(entry.last),
     where: (entry) => (entry.first === entry.last ? `Run ${entry.last.run}, block ${entry.last.block}` : `Run ${entry.last.run}, blocks ${entry.first.block}–${entry.last.block}`),
-    detail: (entry) => [entry.worst.kinds.slice(0, 2).join(" or "), burst(entry.worst)],
+    detail: (entry) => [entry.worst.kinds.slice(0, 2).join(" or "), burst(entry.worst).replace(cause(entry.worst) + ", ", "")],
   },
 };
 
@@ -38,6 +38,7 @@ export class Alarms {
     this.entries = [];
     this.#keys.clear();
     this.journal.blocks.forEach((block, k) => this.#add(block, this.journal.blocks[k - 1]));
+    this.journal.notes.forEach((note) => this.note(note));
     this.#items.clear();
     $("alarm-list").replaceChildren();
     this.draw();
@@ -64,10 +65,9 @@ export class Alarms {
     let entry = last;
     if (last && last.last === before && same) last.last = block;
     else {
-      entry = { kind: "block", id: keyOf(block), first: block, last: block, worst: block, blocks: [] };
+      entry = { kind: "block", id: keyOf(block), first: block, last: block, worst: block, note: null };
       this.entries.push(entry);
     }
-    entry.blocks.push(block);
     if (block.score > entry.worst.score) entry.worst = block;
     this.#keys.set(keyOf(block), entry);
     return entry;
@@ -78,17 +78,14 @@ export class Alarms {
     return this.#keys.get(keyOf(block)) ?? null;
   }
 
-  /** Return the note by which an entry counts as seen: an acknowledgement of any of its blocks, or an override. */
-  seen(entry) {
-    for (let k = entry.blocks.length - 1; k >= 0; k--) {
-      const note = this.journal.notesOf.get(keyOf(entry.blocks[k]))?.findLast((one) => one.action !== "comment");
-      if (note) return note;
-    }
-    return null;
+  /** Take a note: an entry counts as seen once any of its blocks is acknowledged, or overridden. */
+  note(note) {
+    const entry = this.of(note);
+    if (entry && note.action !== "comment") entry.note = note;
   }
 
   get open_entries() {
-    return this.entries.filter((one) => !this.seen(one));
+    return this.entries.filter((one) => !one.note);
   }
 
   draw() {
@@ -125,7 +122,7 @@ export class Alarms {
       if (entry.fresh) item.classList.add("fresh");
     }
     parts.entry = entry;
-    const note = this.seen(entry);
+    const { note } = entry;
     const { title, where, detail } = KINDS[entry.kind];
     const running = this.#isRunning(entry);
     const top = entry.worst.score ?? 0;

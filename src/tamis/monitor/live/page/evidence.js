@@ -44,7 +44,7 @@ export class Evidence {
       return;
     }
     const told = await answer.json();
-    $("evidence-body").replaceChildren(...this.#verdict(told), ...this.#buttons(told), ...pulls(told), ...bursts(told), ...notes(told));
+    $("evidence-body").replaceChildren(...this.#verdict(told), ...this.#buttons(told), ...(told.score > 1 ? [...pulls(told), ...bursts(told)] : [...bursts(told), ...pulls(told)]), ...notes(told));
     for (const canvas of $("evidence-body").querySelectorAll("canvas")) drawSeconds(canvas, told);
   }
 

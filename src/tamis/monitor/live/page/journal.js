@@ -11,6 +11,7 @@ export class Journal extends EventTarget {
   byKey = new Map();
   notes = [];
   notesOf = new Map();
+  overrides = new Map(); // the last one of each block
   link = "waiting"; // live, lost
   problem = "";
   written = null; // when the last block was written, by the clock of the server
@@ -40,6 +41,7 @@ export class Journal extends EventTarget {
     this.byKey = new Map(this.blocks.map((one) => [keyOf(one), one]));
     this.notes = [];
     this.notesOf = new Map();
+    this.overrides = new Map();
     notes.forEach((one) => this.#addNote(one));
     this.dispatchEvent(new Event("loaded"));
   }
@@ -47,6 +49,7 @@ export class Journal extends EventTarget {
   #addNote(note) {
     this.notes.push(note);
     const key = keyOf(note);
+    if (note.action === "good" || note.action === "bad") this.overrides.set(key, note);
     if (!this.notesOf.has(key)) this.notesOf.set(key, []);
     this.notesOf.get(key).push(note);
   }
@@ -125,7 +128,7 @@ export class Journal extends EventTarget {
 
   /** Return what a block was declared to be: the last override of a person, or the verdict. */
   decided(block) {
-    const override = this.notesOf.get(keyOf(block))?.findLast((one) => one.action === "good" || one.action === "bad");
+    const override = this.overrides.size ? this.overrides.get(keyOf(block)) : null;
     return { state: override?.action ?? block.state, by: override?.person ?? "" };
   }
 

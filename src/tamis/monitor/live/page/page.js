@@ -43,6 +43,8 @@ journal.addEventListener("block", ({ detail }) => {
   redraw();
 });
 journal.addEventListener("note", ({ detail }) => {
+  alarms.note(detail);
+  trends.change();
   if (evidence.block?.run === detail.run && evidence.block?.block === detail.block) evidence.draw();
   redraw();
 });

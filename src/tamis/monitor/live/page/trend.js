@@ -14,6 +14,8 @@ export class Trends {
   #view = null; // indices that were zoomed to, or none: the newest blocks
   #series = null; // of the region
   #request = 0;
+  #made = new Map(); // states, by region
+  #version = 0; // of all that is drawn, without the cursor
   #pending = false;
 
   constructor(journal, open) {
@@ -41,22 +43,33 @@ export class Trends {
       if (answer?.ok) series = await answer.json();
     }
     if (request !== this.#request) return;
-    this.#series = series && { ...series, place: new Map(series.run.map((run, k) => [`${run}:${series.block[k]}`, k])) };
+    this.#series = series && { ...series, last: series.run.length };
+    for (const block of this.journal.blocks) block.place = -1;
+    series?.run.forEach((run, k) => {
+      const block = this.journal.byKey.get(`${run}:${series.block[k]}`);
+      if (block) block.place = k;
+    });
     this.#build();
+    this.change();
     this.draw();
   }
 
   add({ block, numbers, inOrder }) {
     if (!inOrder) this.chosen = null;
+    this.change();
     const series = this.#series;
-    if (!series || series.place.has(keyOf(block))) return;
-    series.place.set(keyOf(block), series.run.length);
-    series.run.push(block.run);
-    series.block.push(block.block);
+    block.place = -1;
+    if (!series) return;
+    block.place = series.last++;
     const own = this.journal.features.map((one, k) => [one, k]).filter(([one]) => one.region === series.region);
     series.features.forEach((feature, j) => {
       for (const name of ["value", "expected", "spread"]) feature[name].push(numbers[name][own[j][1]] ?? null);
     });
+  }
+
+  /** Note that what is drawn has changed. */
+  change() {
+    this.#version++;
   }
 
   #build() {
@@ -66,7 +79,9 @@ export class Trends {
     const add = (title, feature) => {
       const readout = el("span");
       const canvas = el("canvas");
-      const plot = el("div", { className: "plot" }, canvas);
+      const cursor = el("i", { className: "cursor", hidden: true });
+      const zoom = el("i", { className: "zoom", hidden: true });
+      const plot = el("div", { className: "plot" }, canvas, zoom, cursor);
       if (feature) plot.setAttribute("role", "img");
       else {
         plot.id = "score-trend";
@@ -76,7 +91,7 @@ export class Trends {
         plot.addEventListener("keydown", (event) => this.#key(event));
       }
       charts.append(el("div", { className: feature ? "chart" : "chart wide" }, el("h3", {}, title, readout), plot));
-      this.#charts.push({ canvas, plot, readout, feature, title });
+      this.#charts.push({ canvas, plot, cursor, zoom, readout, feature, title });
       this.#mouse(canvas);
     };
     add("Score over its limit", null);
@@ -182,41 +197,78 @@ export class Trends {
   #drawNow() {
     const { blocks } = this.journal;
     const style = getComputedStyle(document.documentElement);
-    const colour = Object.fromEntries(["ink", "soft", "grid", "good", "bad", "none", "band", "band-line", "accent", "tint"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    const colour = Object.fromEntries(["ink", "soft", "grid", "good", "bad", "none", "band", "band-line", "page"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    colour.font = `${Math.max(11, 0.72 * parseFloat(style.fontSize))}px system-ui, sans-serif`;
     const [from, to] = this.range;
-    const shown = blocks.slice(from, to);
-    const places = this.#series ? shown.map((one) => this.#series.place.get(keyOf(one)) ?? -1) : [];
-    const own = shown.map((one) => (this.#series ? regionState(this.journal, one, this.region) : one.state));
-    const whole = shown.map((one) => this.journal.decided(one).state);
     const relative = $("show").value === "pulls";
+    const shown = blocks.slice(from, to);
     for (const chart of this.#charts) {
-      const column = (name) => places.map((place) => (place < 0 ? null : chart.feature[name][place]));
-      const data = chart.feature
-        ? { value: column("value"), expected: column("expected"), spread: column("spread") }
-        : { value: shown.map((one) => (one.score > 0 ? Math.max(LOWEST_SCORE, one.score) : null)) };
-      this.#tell(chart, data, from);
-      this.#drawChart(chart, shown, chart.feature ? own : whole, chart.feature && relative ? deviations(data) : data, from, colour);
+      this.#tell(chart);
+      this.#drawChart(chart, shown, from, relative, colour);
+      this.#mark(chart, from, shown.length);
     }
     const block = this.chosen === null ? null : blocks[this.chosen];
     const parts = block ? [el("b", {}, `Run ${block.run}, block ${block.block}`), ` ${block.state}`, block.state === "bad" || block.reason ? `, ${cause(block)}` : "", block.score ? `, ${score(block.score)}` : ""] : ["Point at a block to read its values; click for the evidence; drag to zoom, double-click to go back."];
     $("readout").replaceChildren(...parts.filter(Boolean));
   }
 
-  #tell(chart, data, from) {
-    const at = this.chosen === null ? data.value.length - 1 : this.chosen - from;
-    const value = data.value[at];
-    const likely = data.expected?.[at];
-    const spread = data.spread?.[at];
-    const told = value === null || value === undefined ? "" : likely === undefined || likely === null ? number(value) : `${number(value, 4)}, expected ${number(likely, 4)}${spread === null ? "" : ` ± ${number(spread, 2)}`}`;
+  #tell(chart) {
+    const block = this.journal.blocks[this.chosen ?? this.journal.blocks.length - 1];
+    const [value, likely, spread] = block ? this.#numbers(chart, block) : [null, null, null];
+    const told = value === null ? "" : likely === null ? number(value) : `${number(value, 4)}, expected ${number(likely, 4)}${spread === null ? "" : ` ± ${number(spread, 2)}`}`;
     chart.readout.textContent = told;
     if (chart.feature) chart.plot.setAttribute("aria-label", `${chart.title} of ${this.region} against block: ${told || "no value"}`);
   }
 
-  #drawChart(chart, shown, states, data, from, colour) {
+  /** Return value, expectation and spread of a block in a chart. */
+  #numbers({ feature }, block) {
+    if (!feature) return [block.score > 0 ? block.score : null, null, null];
+    const k = block.place ?? -1;
+    return k < 0 ? [null, null, null] : [feature.value[k] ?? null, feature.expected[k] ?? null, feature.spread[k] ?? null];
+  }
+
+  /** Return what a chart draws in each column of pixels; made again only if something has changed. */
+  #columns(chart, shown, from, columns, relative) {
+    const made = [this.#version, from, shown.length, columns, relative].join();
+    if (chart.made === made) return chart.packed;
+    chart.made = made;
+    const states = this.#states(shown, from, chart.feature ? this.region : null);
+    const packed = newColumns(columns, shown, states);
+    shown.forEach((block, k) => {
+      const p = Math.floor((k * columns) / shown.length);
+      if (!chart.feature) {
+        if (block.score > 0) spread(packed, p, Math.max(LOWEST_SCORE, block.score), null, null);
+        return;
+      }
+      const place = block.place ?? -1;
+      if (place < 0) return;
+      const value = chart.feature.value[place];
+      const likely = chart.feature.expected[place];
+      const sigma = chart.feature.spread[place];
+      if (!relative) spread(packed, p, value, likely, sigma);
+      else if (value !== null && likely !== null && sigma) spread(packed, p, (value - likely) / sigma, 0, 1);
+    });
+    chart.packed = packed;
+    return packed;
+  }
+
+  /** Return the states of blocks, of a region or as a whole, for all charts that show the same blocks. */
+  #states(shown, from, region) {
+    const made = [this.#version, from, shown.length, region].join();
+    if (this.#made.get(region)?.made !== made) {
+      const states = shown.map((block) => (region === null ? this.journal.decided(block).state : regionState(this.journal, block, region)));
+      this.#made = new Map([...this.#made].filter(([name]) => name === null || name === region).concat([[region, { made, states }]]));
+    }
+    return this.#made.get(region).states;
+  }
+
+  #drawChart(chart, shown, from, relative, colour) {
     const { canvas } = chart;
     const ratio = devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width) return;
+    const drawn = [this.#version, from, shown.length, relative, width, height, ratio, colour.page].join();
+    if (!width || chart.drawn === drawn) return;
+    chart.drawn = drawn;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
@@ -224,65 +276,63 @@ export class Trends {
     const c = canvas.getContext("2d");
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, width, height);
-    c.font = `${Math.max(11, 0.72 * parseFloat(getComputedStyle(document.documentElement).fontSize))}px system-ui, sans-serif`;
+    c.font = colour.font;
     const count = Math.max(1, shown.length);
     const inner = width - PAD.left - PAD.right;
     const X = (k) => PAD.left + ((k + 0.5) / count) * inner;
     const columns = Math.max(1, Math.min(count, Math.floor(inner)));
-    const packed = pack(data, columns);
+    const packed = this.#columns(chart, shown, from, columns, relative);
     const log = !chart.feature;
     const limits = log ? [LOWEST_SCORE, Math.max(10, ...packed.high.filter((one) => one !== null)) * 1.5] : extent(packed);
     const [low, high] = log ? limits.map(Math.log10) : limits;
     const Y = (value) => height - PAD.bottom - (((log ? Math.log10(value) : value) - low) / (high - low || 1)) * (height - PAD.top - PAD.bottom);
-    drawAxes(c, { shown, width, height, X, Y, low, high, log, colour });
+    drawAxes(c, { shown, packed, width, height, X, Y, low, high, log, colour });
     const P = (p) => PAD.left + ((p + 0.5) / columns) * inner;
     if (chart.feature) drawBand(c, packed, P, Y, colour);
     else drawLimit(c, Y(1), width, colour);
-    drawStates(c, states, { X, height, inner, columns, P, colour });
-    drawValues(c, { packed, states, columns, P, Y, step: inner / columns, colour });
-    if (this.dragged) {
-      c.fillStyle = colour.band;
-      const [a, b] = this.dragged.map((k) => X(k - from));
-      c.fillRect(Math.min(a, b), PAD.top, Math.abs(b - a), height - PAD.top - PAD.bottom);
-    }
-    if (this.chosen !== null && this.chosen >= from && this.chosen < from + shown.length) {
-      c.strokeStyle = colour.accent;
-      c.lineWidth = 1.5;
-      line(c, X(this.chosen - from), PAD.top, X(this.chosen - from), height - PAD.bottom);
-    }
+    drawStates(c, { packed, height, step: inner / columns, P, colour });
+    drawValues(c, { packed, P, Y, step: inner / columns, colour });
+  }
+
+  /** Move the line of the chosen block, and the range that is being dragged: elements above the canvas, which stays as it is. */
+  #mark(chart, from, count) {
+    const inner = chart.canvas.clientWidth - PAD.left - PAD.right;
+    const X = (index) => PAD.left + ((index - from + 0.5) / Math.max(1, count)) * inner;
+    chart.cursor.hidden = this.chosen === null || this.chosen < from || this.chosen >= from + count;
+    if (!chart.cursor.hidden) chart.cursor.style.transform = `translateX(${X(this.chosen)}px)`;
+    chart.zoom.hidden = !this.dragged;
+    if (!this.dragged) return;
+    const [a, b] = this.dragged.map(X).sort((x, y) => x - y);
+    chart.zoom.style.left = `${a}px`;
+    chart.zoom.style.width = `${b - a}px`;
   }
 }
 
-/** Return values less what was expected, in standard deviations of good blocks. */
-function deviations({ value, expected, spread }) {
-  const known = value.map((one, k) => one !== null && expected[k] !== null && spread[k]);
-  return {
-    value: value.map((one, k) => (known[k] ? (one - expected[k]) / spread[k] : null)),
-    expected: known.map((one) => (one ? 0 : null)),
-    spread: known.map((one) => (one ? 1 : null)),
-  };
-}
-
-/** Return the ranges of values and band in columns of pixels. */
-function pack(data, columns) {
-  const count = data.value.length;
-  const packed = { low: Array(columns).fill(null), high: Array(columns).fill(null), bottom: Array(columns).fill(null), top: Array(columns).fill(null), centre: Array(columns).fill(null) };
-  for (let k = 0; k < count; k++) {
-    const p = Math.floor((k * columns) / count);
-    const value = data.value[k];
-    if (value !== null && value !== undefined) {
-      packed.low[p] = packed.low[p] === null ? value : Math.min(packed.low[p], value);
-      packed.high[p] = packed.high[p] === null ? value : Math.max(packed.high[p], value);
-    }
-    const likely = data.expected?.[k] ?? null;
-    const spread = data.spread?.[k] ?? null;
-    if (likely === null) continue;
-    packed.centre[p] = likely;
-    if (spread === null) continue;
-    packed.bottom[p] = Math.min(packed.bottom[p] ?? Infinity, likely - SIGMAS * spread);
-    packed.top[p] = Math.max(packed.top[p] ?? -Infinity, likely + SIGMAS * spread);
-  }
+/** Return empty columns of pixels with the worst state of each, and where runs begin. */
+function newColumns(columns, blocks, states) {
+  const empty = () => Array(columns).fill(null);
+  const packed = { low: empty(), high: empty(), bottom: empty(), top: empty(), centre: empty(), worst: Array(columns).fill("quiet"), runs: [] };
+  const rank = { quiet: 0, good: 1, bad: 3 };
+  states.forEach((state, k) => {
+    const p = Math.floor((k * columns) / blocks.length);
+    if ((rank[state] ?? 2) > (rank[packed.worst[p]] ?? 2)) packed.worst[p] = state;
+    if (k && blocks[k].run !== blocks[k - 1].run) packed.runs.push(k);
+  });
   return packed;
+}
+
+/** Add a block to the range of its column. */
+function spread(packed, p, value, likely, sigma) {
+  if (value !== null) {
+    if (packed.low[p] === null || value < packed.low[p]) packed.low[p] = value;
+    if (packed.high[p] === null || value > packed.high[p]) packed.high[p] = value;
+  }
+  if (likely === null) return;
+  packed.centre[p] = likely;
+  if (sigma === null) return;
+  const [bottom, top] = [likely - SIGMAS * sigma, likely + SIGMAS * sigma];
+  if (packed.bottom[p] === null || bottom < packed.bottom[p]) packed.bottom[p] = bottom;
+  if (packed.top[p] === null || top > packed.top[p]) packed.top[p] = top;
 }
 
 function extent(packed) {
@@ -300,7 +350,7 @@ function line(c, x1, y1, x2, y2) {
   c.stroke();
 }
 
-function drawAxes(c, { shown, width, height, X, Y, low, high, log, colour }) {
+function drawAxes(c, { shown, packed, width, height, X, Y, low, high, log, colour }) {
   c.lineWidth = 1;
   c.textBaseline = "middle";
   c.textAlign = "right";
@@ -314,24 +364,24 @@ function drawAxes(c, { shown, width, height, X, Y, low, high, log, colour }) {
   c.textAlign = "center";
   c.textBaseline = "alphabetic";
   const bottom = height - 5;
-  let free = PAD.left - 20;
   const every = Math.max(1, Math.ceil(shown.length / (width / 75)));
   const nice = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((one) => one >= every) ?? every;
-  shown.forEach((block, k) => {
-    const begins = k > 0 && block.run !== shown[k - 1].run;
-    if (begins) {
-      c.strokeStyle = colour.soft;
-      c.setLineDash([2, 3]);
-      line(c, X(k - 0.5), PAD.top, X(k - 0.5), height - PAD.bottom);
-      c.setLineDash([]);
-    }
-    const x = X(k);
-    if ((begins || block.block % nice === 0) && x - free > (begins ? 62 : 44) && x < width - 24) {
-      c.fillStyle = begins ? colour.ink : colour.soft;
-      c.fillText(begins ? `run ${block.run}` : String(block.block), x, bottom);
-      free = x + (begins ? 20 : 0);
-    }
-  });
+  const taken = [];
+  const label = (text, x, room, ink) => {
+    if (x < PAD.left + 8 || x > width - 24 || taken.some((one) => Math.abs(one - x) < room)) return;
+    c.fillStyle = ink;
+    c.fillText(text, x, bottom);
+    taken.push(x);
+  };
+  for (const k of packed.runs) {
+    c.strokeStyle = colour.soft;
+    c.setLineDash([2, 3]);
+    line(c, X(k - 0.5), PAD.top, X(k - 0.5), height - PAD.bottom);
+    c.setLineDash([]);
+    label(`run ${shown[k].run}`, X(k), 84, colour.ink);
+  }
+  if (packed.runs.length > width / 150) return;
+  for (let k = 0; k < shown.length; k++) if (shown[k].block % nice === 0) label(String(shown[k].block), X(k), 56, colour.soft);
 }
 
 function decades(low, high) {
@@ -384,45 +434,43 @@ function drawBand(c, packed, P, Y, colour) {
 }
 
 /** Mark along the axis what was not judged, and bad blocks. */
-function drawStates(c, states, { height, inner, columns, P, colour }) {
-  const size = Math.max(1, inner / columns);
-  const y = height - PAD.bottom;
-  let done = "";
-  states.forEach((state, k) => {
+function drawStates(c, { packed, height, step, P, colour }) {
+  const size = Math.max(1, step);
+  packed.worst.forEach((state, p) => {
     if (state === "good" || state === "quiet") return;
-    const p = Math.floor((k * columns) / states.length);
-    const name = `${p}${state === "bad"}`;
-    if (name === done) return;
-    done = name;
+    const tall = state === "bad" ? 4 : 2;
     c.fillStyle = state === "bad" ? colour.bad : colour.none;
-    c.fillRect(P(p) - size / 2, state === "bad" ? y - 4 : y - 2, size, state === "bad" ? 4 : 2);
+    c.fillRect(P(p) - size / 2, height - PAD.bottom - tall, size, tall);
   });
 }
 
-function drawValues(c, { packed, states, columns, P, Y, step, colour }) {
-  const worst = Array(columns).fill("good");
-  states.forEach((state, k) => {
-    const p = Math.floor((k * columns) / states.length);
-    if (state === "bad") worst[p] = "bad";
-    else if (state !== "good" && worst[p] === "good") worst[p] = "none";
-  });
+function drawValues(c, { packed, P, Y, step, colour }) {
   const size = step >= 6 ? 3 : step >= 3 ? 2.2 : 1.6;
-  for (let p = 0; p < columns; p++) {
-    if (packed.low[p] === null) continue;
-    const [x, top, bottom] = [P(p), Y(packed.high[p]), Y(packed.low[p])];
-    c.fillStyle = c.strokeStyle = colour[worst[p]];
-    if (bottom - top > 2) {
-      c.lineWidth = Math.min(2, Math.max(1, step));
-      line(c, x, top, x, bottom);
+  const groups = { quiet: [], good: [], other: [], bad: [] }; // drawn in this order, so that nothing bad is covered
+  packed.worst.forEach((state, p) => packed.low[p] !== null && (groups[state] ?? groups.other).push(p));
+  for (const [state, columns] of Object.entries(groups)) {
+    c.fillStyle = c.strokeStyle = colour[state] ?? colour.none;
+    c.lineWidth = Math.min(2, Math.max(1, step));
+    c.beginPath();
+    for (const p of columns) {
+      const [x, top, bottom] = [P(p), Y(packed.high[p]), Y(packed.low[p])];
+      if (bottom - top > 2) {
+        c.moveTo(x, top);
+        c.lineTo(x, bottom);
+      }
+      if (state !== "bad") c.fillRect(x - size * 0.7, top - size * 0.7, size * 1.4, size * 1.4);
     }
-    if (worst[p] === "bad") {
-      c.lineWidth = 1.8;
-      line(c, x - size, top - size, x + size, top + size);
-      line(c, x - size, top + size, x + size, top - size);
-    } else {
-      c.beginPath();
-      c.arc(x, top, size * 0.75, 0, 7);
-      c.fill();
+    c.stroke();
+    if (state !== "bad") continue;
+    c.lineWidth = step >= 3 ? 1.8 : 1.2;
+    c.beginPath();
+    for (const p of columns) {
+      const [x, y] = [P(p), Y(packed.high[p])];
+      c.moveTo(x - size, y - size);
+      c.lineTo(x + size, y + size);
+      c.moveTo(x - size, y + size);
+      c.lineTo(x + size, y - size);
     }
+    c.stroke();
   }
 }
