@@ -61,9 +61,13 @@ def raw(server, sent, seconds=20.0):
 class EventReader:
     """A client of the events."""
 
-    def __init__(self, server, cursor="", **headers):
+    def __init__(self, server, cursor="", buffer=None, **headers):
         host = urlsplit(server.address)
-        self.client = socket.create_connection((host.hostname, host.port), timeout=20)
+        self.client = socket.socket()
+        if buffer is not None:
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.client.settimeout(20)
+        self.client.connect((host.hostname, host.port))
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         self.client.sendall(f"GET /api/events?cursor={cursor} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())  # fmt: skip
         self.file = self.client.makefile("rb")
@@ -117,6 +121,7 @@ def test_state_trend_and_evidence_are_those_of_the_journal(live, judged):
     most = max(told["features"], key=lambda one: abs(one["pull"]))
     assert (most["region"], most["quantity"]) == (worst.region, worst.quantity)
     assert abs(most["pull"]) > 5
+    assert (most["value"] > most["expected"]) == (worst.direction == "up")
     burst = next(one for one in blocks if one.kinds == ("SEVNOISEBURST",))
     told = json_of(live, f"/api/block?run={burst.run}&block={burst.block}")
     first = told["bursts"][0]
@@ -263,7 +268,7 @@ def test_clients_that_send_nothing_make_room_for_others(live):
 def test_a_client_that_reads_nothing_stops_neither_the_monitor_nor_others(monitor, stream_features, tmp_path):
     with LiveServer(tmp_path / "out", LiveSettings(0)) as server:
         cursor = json_of(server, "/api/state")["cursor"]
-        slow = [EventReader(server, cursor) for _ in range(5)]
+        slow = [EventReader(server, cursor, buffer=4096) for _ in range(5)]
         for block in stream_features:
             list(monitor.take(block))
         eventually(lambda: len(json_of(server, "/api/state")["blocks"]["run"]) == len(monitor.journal.keys()))

@@ -7,7 +7,7 @@ import math
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ NOTES_MOST = 10_000
 EVENTS_MOST = 1_000  # that a client can catch up with; beyond, it loads the page's state again
 ROWS_MOST = 500  # that are read at a time
 UNTIMED_BLOCK_S = 60.0  # length of a block whose stream does not have seconds
+PAUSES = 5  # times as long as an answer took to make, it is not made again
 NEVER_S = 1e12  # as JSON does not have infinities
 STALE_BLOCKS = 2  # lengths of a block, after which the page is stale
 _ROW = (
@@ -60,6 +61,15 @@ class LiveEvent(NamedTuple):
     text: str
 
 
+class MadeText(NamedTuple):
+    """An answer, when it was made, and how long that took."""
+
+    version: int
+    end: float
+    took: float
+    text: bytes
+
+
 class JournalFeed:
     """Reads a journal, through a connection of its own that cannot write."""
 
@@ -69,7 +79,7 @@ class JournalFeed:
         self._base = sqlite3.connect(address, uri=True, isolation_level=None)
         self._stale_s = stale_s
         self.version = 0  # grows with everything that is read
-        self._made: dict[str, tuple[int, bytes]] = {}
+        self._made: dict[str, MadeText] = {}
         self._load()
 
     def _load(self) -> None:
@@ -239,12 +249,13 @@ class JournalFeed:
         head = {"region": region, "run": [run for run, _ in keys], "block": [block for _, block in keys]}
         return f'{json.dumps(head)[:-1]},"features":[{",".join(parts)}]}}'.encode()
 
-    def _cached(self, name: str, make: Any) -> bytes:
-        """Return the last result, unless something has been read since."""
-        known = self._made.get(name)
-        if known is None or known[0] != self.version:
-            known = self._made[name] = self.version, make()
-        return known[1]
+    def _cached(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return the last result, unless something has been read since; many requests may take a fifth of the time at most."""
+        known, start = self._made.get(name), time.monotonic()
+        if known is None or (known.version != self.version and start - known.end > PAUSES * known.took):
+            text, end = make(), time.monotonic()
+            known = self._made[name] = MadeText(self.version, end, end - start, text)
+        return known.text
 
     def _block_text(self, key: BlockKey) -> str:
         found, expected, spread = (numbers_text(one) for one in self._numbers[key])

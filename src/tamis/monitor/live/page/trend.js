@@ -6,6 +6,7 @@ import { regionState } from "./tiles.js";
 
 const PAD = { left: 52, right: 8, top: 8, bottom: 20 };
 const SIGMAS = 3; // of the band
+const AGAIN_MS = 2000;
 const LOWEST_SCORE = 0.01;
 
 export class Trends {
@@ -52,6 +53,8 @@ export class Trends {
     this.#build();
     this.change();
     this.draw();
+    // The server may answer with what it had a moment ago: then some blocks are missing still.
+    if (series && this.journal.blocks.at(-1)?.place === -1) setTimeout(() => request === this.#request && this.load(), AGAIN_MS);
   }
 
   add({ block, numbers, inOrder }) {
