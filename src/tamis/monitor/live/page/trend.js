@@ -201,7 +201,10 @@ export class Trends {
     const { blocks } = this.journal;
     const style = getComputedStyle(document.documentElement);
     const colour = Object.fromEntries(["ink", "soft", "grid", "good", "bad", "none", "band", "band-line", "page"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
-    colour.font = `${Math.max(11, 0.72 * parseFloat(style.fontSize))}px system-ui, sans-serif`;
+    const size = Math.max(11, 0.72 * parseFloat(style.fontSize)); // of the text in a chart, which grows with the screen
+    colour.font = `${size}px system-ui, sans-serif`;
+    PAD.left = Math.round(4.7 * size);
+    PAD.bottom = Math.round(1.8 * size);
     const [from, to] = this.range;
     const relative = $("show").value === "pulls";
     const shown = blocks.slice(from, to);
