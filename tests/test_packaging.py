@@ -50,6 +50,8 @@ def test_the_wheel_has_bundles_headers_menus_and_no_tests(distributions):
         "call.c",
         "loop.c",
         "menus/hlt.yaml",
+        "monitor/live/page/index.html",
+        "monitor/live/page/trend.js",
         "page.html.j2",
         "py.typed",
     ):

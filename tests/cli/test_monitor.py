@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import http.server
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
+import time
+import urllib.parse
 from typing import ClassVar
 
 import pytest
@@ -174,6 +182,11 @@ def test_a_hook_that_fails_is_told_and_stops_nothing(call, folder, model, tmp_pa
     )
     assert code == 2
     assert "a replay reports nothing" in err
+    code, _, err = call(
+        "monitor", "--replay", tmp_path / "out", "--model", model, "-o", tmp_path / "x", "--live", 0
+    )
+    assert code == 2
+    assert "a replay reports nothing" in err
 
 
 def test_a_truncated_file_costs_no_other_block(call, folder, model, tmp_path):
@@ -195,6 +208,66 @@ def test_a_truncated_file_costs_no_other_block(call, folder, model, tmp_path):
     assert call("train", "lar-template", tmp_path / "stream", "-o", tmp_path / "x.tamis")[0] != 0
 
 
+@contextlib.contextmanager
+def running(*arguments):
+    """Run a command, and yield it with the address of its live page."""
+    command = [sys.executable, "-m", "tamis", "monitor", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stderr.readline()
+        yield process, re.search(r"live page: (http://127\.0\.0\.1:\d+/)", line)[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def interrupted(process):
+    """Press Ctrl-C; return the exit code and what was printed."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, out + err
+
+
+def ask(address, method, path, body=None, headers=None):
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=20)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    told = answer.read()
+    connection.close()
+    assert answer.status == 200, told
+    return told
+
+
+def state_of(address):
+    return json.loads(ask(address, "GET", "/api/state"))
+
+
+def test_the_live_page_runs_beside_the_monitor(folder, model, tmp_path):
+    token = tmp_path / "token"
+    arguments = ("--model", model, "-o", tmp_path / "out", "--follow", "--live", 0, "--live-token", token)
+    with running(folder / "stream", *arguments) as (process, address):
+        end = time.monotonic() + 60
+        while len(state_of(address)["blocks"]["run"]) < 600 and time.monotonic() < end:
+            time.sleep(0.1)
+        counts = state_of(address)["counts"]
+        note = {"run": 480001, "block": 318, "person": "A. Shifter", "action": "acknowledge"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token.read_text().strip()}"}
+        assert json.loads(ask(address, "POST", "/api/notes", json.dumps(note), headers))["block"] == 318
+        assert interrupted(process)[0] == 130
+    assert counts["bad"] > 100
+    assert token.stat().st_mode & 0o077 == 0
+
+
+def test_a_journal_is_shown_until_ctrl_c(call, folder, model, tmp_path):
+    assert call("monitor", folder / "stream", "--model", model, "-o", tmp_path / "out", "--json")[0] == 0
+    with running("--journal", tmp_path / "out", "--live", 0) as (process, address):
+        state = state_of(address)
+        assert (state["stream"], state["model"], state["writable"]) == ("stream", "lar", False)
+        assert len(state["blocks"]["run"]) == 609
+        assert interrupted(process)[0] == 0
+
+
 def test_an_evaluation_is_printed_and_written(call, folder, model, tmp_path):
     code, printed, _ = call("evaluate", model, "--stream", folder / "stream", "-o", tmp_path)
     assert code == 0
@@ -206,6 +279,11 @@ def test_an_evaluation_is_printed_and_written(call, folder, model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["monitor", "STREAM"], "--model is missing"),
+        (["monitor", "STREAM", "--model", "MODEL", "--live-stale", "5"], "add --live PORT"),
+        (["monitor", "--journal", "STREAM"], "give it with --live PORT alone"),
+        (["monitor", "--journal", "STREAM", "--live", "0"], "has no journal.sqlite"),
+        (["monitor", "STREAM", "--model", "jet-tagger", "--live", "0"], "is not the model of a monitor"),
         (["monitor", "--model", "MODEL"], "name a stream to watch, or a journal with --replay"),
         (["monitor", "MISSING", "--model", "MODEL"], "there is no stream"),
         (["monitor", "STREAM", "--model", "jet-tagger"], "is not the model of a monitor"),

@@ -22,6 +22,7 @@ from tamis._base.errors import (
     close_matches,
     did_you_mean,
 )
+from tamis._base.exposition import EXPOSITION_TYPE, metric_family, metric_labels
 from tamis._base.files import atomic_path, human_bytes, sha256, write_text
 from tamis._base.host import (
     Host,
@@ -38,6 +39,7 @@ from tamis._base.quantities import duration, quantity
 from tamis._base.registry import require
 
 __all__ = [
+    "EXPOSITION_TYPE",
     "Advance",
     "BundleError",
     "ChecksumError",
@@ -68,6 +70,8 @@ __all__ = [
     "human_bytes",
     "interruptible",
     "library_versions",
+    "metric_family",
+    "metric_labels",
     "now_ns",
     "parse_document",
     "position_in",

@@ -38,6 +38,10 @@ class Announcer:
         """Tell where senders can connect."""
         say(f"waiting for senders at {address}")
 
+    def dropped(self) -> int:
+        """Return how many reports to hooks were dropped."""
+        return sum(hook.dropped for hook in self._hooks)
+
     def close(self) -> None:
         """Wait for the hooks."""
         for hook in self._hooks:

@@ -54,6 +54,15 @@ class Explainer:
         scale = np.array(limits.scale)[self._on_steps]
         return _explain(alarm.change, np.array(limits.step_covariance) + slow, scale, self._of_steps)
 
+    def pulls(self, verdict: Verdict, limits: ModeLimits, region: str) -> dict[int, float]:
+        """Return how far the features of a region moved beyond what the other regions make likely, in standard deviations."""
+        own = _where(self._of_blocks, region)
+        if verdict.score <= 1 or not len(own):
+            return {}
+        covariance = np.array(limits.covariance) + _slow(limits, verdict.old)
+        beyond, spread = _beyond_others(np.asarray(verdict.change, np.float64), covariance, own)
+        return dict(zip(own.tolist(), (beyond / spread).tolist(), strict=True))
+
 
 def explain_burst(burst: Burst) -> Explanation:
     """Return the explanation of a burst."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +51,7 @@ class Verdict:
     alarms: tuple[StepAlarm, ...] = ()
     old: int = 0  # blocks since the reference, while they are bad
     mode: int = 0
+    compared: int = WITHIN  # with what: the recent blocks of its run, those of the last run, an old reference
 
     @property
     def severity(self) -> float:
@@ -155,9 +156,7 @@ class BlockJudge:
         Seconds with a burst are left out of its score, as they are vetoed in data: they say nothing of the others.
         """
         bursts = self._bursts(block, limits)
-        burst = np.isin(block.step, [one.second for one in bursts])
-        if burst.any() and np.count_nonzero(~burst) >= STEPS_MIN:
-            block = without_steps(block, self._watch, burst)
+        block = compared_part(block, self._watch, bursts)
         distance = self._distance(block, reference, limits, how, lenient=not old)
         alarms = self._alarms(block, reference, limits, how, lasting=lasting)
         state: State = "bad" if distance.score > 1 or bursts or alarms else "good"
@@ -171,6 +170,7 @@ class BlockJudge:
             tuple(alarms),
             old,
             block.mode,
+            how,
         )
         return verdict, distance.residual
 
@@ -263,6 +263,14 @@ class BlockJudge:
                 number, second = int(block.most[row, k]), int(block.step[row])
                 found.append(Burst(count.region, count.name, second, number, limit))
         return found
+
+
+def compared_part(block: ObservedBlock, watch: Watch, bursts: Sequence[Burst]) -> ObservedBlock:
+    """Return a block without the seconds of its bursts, if others are left."""
+    burst = np.isin(block.step, [one.second for one in bursts])
+    if not burst.any() or np.count_nonzero(~burst) < STEPS_MIN:
+        return block
+    return without_steps(block, watch, burst)
 
 
 def unusable(block: ObservedBlock) -> str:

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import DataError, UsageError
+from tamis.monitor.expected import BlockEvidence, packed_expected
 from tamis.monitor.explain import Explanation
 from tamis.monitor.features import ObservedBlock
 from tamis.monitor.follow import Verdict
 from tamis.monitor.sums import BlockKey
 
 JOURNAL_FILE = "journal.sqlite"
+WRITER_WAIT_S = 30.0  # for another program that writes: notes are short
 TABLES = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS block (
@@ -29,6 +31,9 @@ CREATE TABLE IF NOT EXISTS alarm (
     run INTEGER, block INTEGER, second INTEGER, last INTEGER NOT NULL, region TEXT, quantity TEXT, direction TEXT NOT NULL,
     kinds TEXT NOT NULL, score REAL NOT NULL, lasts INTEGER NOT NULL, PRIMARY KEY (run, block, second, region, quantity)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evidence (
+    id INTEGER PRIMARY KEY, run INTEGER, block INTEGER, time REAL NOT NULL, judging REAL NOT NULL, expected BLOB, UNIQUE (run, block)
+);
 CREATE TABLE IF NOT EXISTS memory (mode INTEGER PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS late (run INTEGER, block INTEGER, file TEXT, events INTEGER, PRIMARY KEY (run, block, file));
 CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY);
@@ -105,7 +110,7 @@ class Journal:
             )
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._base = sqlite3.connect(path, isolation_level=None)
+            self._base = sqlite3.connect(path, timeout=WRITER_WAIT_S, isolation_level=None)
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
@@ -131,8 +136,9 @@ class Journal:
         explanation: Explanation | None,
         memory: dict[int, str],
         alarms: Sequence[JournalAlarm] = (),
+        evidence: BlockEvidence | None = None,
     ) -> None:
-        """Write a block, its alarms and what is remembered after it."""
+        """Write a block, its alarms, what is remembered after it, and what it was compared with."""
         told = explanation or Explanation("", "", "", ())
         bursts = json.dumps([asdict(one) for one in verdict.bursts])
         facts = (
@@ -152,6 +158,12 @@ class Journal:
                 self._base.execute(
                     f"INSERT OR IGNORE INTO alarm ({', '.join(ALARM_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
                     tuple({**vars(alarm), "kinds": " ".join(alarm.kinds)}.values()),
+                )
+            if evidence is not None:
+                found = None if evidence.expected is None else packed_expected(evidence.expected)
+                self._base.execute(
+                    "INSERT INTO evidence (run, block, time, judging, expected) VALUES (?, ?, ?, ?, ?)",
+                    (*verdict.key, evidence.time, evidence.judging, found),
                 )
             for mode, state in memory.items():
                 self._base.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (mode, state))

@@ -26,6 +26,8 @@ class ModeLimits(Document):
     covariance: list[list[float]]  # of the changes of good blocks within a run, in units of the scale
     later_covariance: list[list[float]]  # of their changes against an old reference
     step_covariance: list[list[float]]  # of the changes of steps, for the features that they have
+    # Standard deviations of the changes from run to run, in units of the scale; older models do not have them.
+    between_spread: tuple[float, ...] = ()
 
 
 class MonitorModel(Document):

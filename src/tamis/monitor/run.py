@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from tamis._base import SkippedFilesError, UsageError
 from tamis.bundle import Bundle
+from tamis.monitor.expected import BlockEvidence, expected_features
 from tamis.monitor.explain import Explainer, Explanation, explain_burst
 from tamis.monitor.features import ObservedBlock, observed
 from tamis.monitor.feed import FeedReader
-from tamis.monitor.follow import Verdict
+from tamis.monitor.follow import Verdict, compared_part
 from tamis.monitor.journal import Journal, JournalAlarm
 from tamis.monitor.judges import open_judge
 from tamis.monitor.model import monitor_of
@@ -37,7 +39,7 @@ class JudgedBlock:
 class Monitor:
     """A model at work on one stream, with its journal."""
 
-    def __init__(self, bundle: Bundle, folder: Path, engine: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, folder: Path, engine: str = "auto", stream: str = "") -> None:
         """Open the model and the journal, and take up what the journal remembers."""
         self.model = monitor_of(bundle)
         self.journal = Journal(folder, create=True)
@@ -47,6 +49,7 @@ class Monitor:
                 f"the journal in {folder} is of another model: replay it with this one into another folder (--replay {folder})"
             )
         self.journal.remember("model", own)
+        self.journal.remember("title", json.dumps({"stream": stream, "model": bundle.name}))
         self.journal.remember("watch", self.model.watch.model_dump_json())
         self._judge = open_judge(bundle, engine)
         self._judge.remember(self.journal.memory())
@@ -98,7 +101,7 @@ class Monitor:
         ]  # fmt: skip
 
     def _write(self, block: ObservedBlock, *, learn: bool) -> JudgedBlock:
-        memory = self._judge.memory()
+        memory, start = self._judge.memory(), time.perf_counter()
         verdict = self._judge.judge(block)
         if not learn:
             self._judge.remember(memory)
@@ -106,14 +109,24 @@ class Monitor:
             self._explainer.explain(verdict, self.model.modes[block.mode]) if verdict.state == "bad" else None
         )
         alarms = self._alarms(verdict)
-        self.journal.add(block, verdict, explanation, self._judge.memory(), alarms)
+        evidence = self._evidence(block, verdict, explanation, time.perf_counter() - start)
+        self.journal.add(block, verdict, explanation, self._judge.memory(), alarms, evidence)
         self._done.add(block.key)
         self._told = {what for what in self._told if what[:2] != block.key}
         return JudgedBlock(verdict, explanation, block, tuple(alarms))
 
+    def _evidence(
+        self, block: ObservedBlock, verdict: Verdict, explanation: Explanation | None, judging: float
+    ) -> BlockEvidence:
+        if len(verdict.change) != len(block.features):
+            return BlockEvidence(time.time(), judging)
+        block, limits = compared_part(block, self.model.watch, verdict.bursts), self.model.modes[block.mode]
+        beyond = self._explainer.pulls(verdict, limits, "" if explanation is None else explanation.region)
+        return BlockEvidence(time.time(), judging, expected_features(block, verdict, limits, beyond))
+
     def _write_missing(self, key: BlockKey) -> JudgedBlock:
         verdict = Verdict(key, "no data", reason="the stream has no rows of this block")
-        self.journal.add(None, verdict, None, {})
+        self.journal.add(None, verdict, None, {}, evidence=BlockEvidence(time.time(), 0.0))
         self._done.add(key)
         return JudgedBlock(verdict, None, None)
 
@@ -136,7 +149,7 @@ def monitor_stream(
     A block is complete when a later one has begun, when a file says so, or when the stream ends. `alarmed` is called with the
     alarms of incomplete blocks, `opened` with the address where senders can connect. What is in the journal already is not judged again.
     """
-    monitor = Monitor(bundle, folder, engine)
+    monitor = Monitor(bundle, folder, engine, stream_name(str(stream)))
     reader = open_source(str(stream), monitor.model.watch, monitor.journal.finished_files())
     if isinstance(reader, FeedReader):
         follow = True
@@ -156,6 +169,13 @@ def monitor_stream(
             f"{next(iter(reader.broken.values()))}; all other files were judged; not read to their end: {names}"
         )
     return monitor
+
+
+def stream_name(stream: str) -> str:
+    """Return what a page calls a stream."""
+    if stream == "-" or stream.startswith("tcp://"):
+        return "standard input" if stream == "-" else stream
+    return Path(stream).resolve().name
 
 
 def open_source(stream: str, watch: Watch, finished: set[str]) -> BlockSource:
@@ -205,7 +225,7 @@ def replay(
 ) -> Monitor:
     """Judge the blocks of a journal again, from a block on, with this model into another folder."""
     old = Journal(source)
-    monitor = Monitor(bundle, folder, engine)
+    monitor = Monitor(bundle, folder, engine, source.resolve().name)
     for block in old.observed():
         if block.key >= first and not monitor.is_done(block.key):
             for _ in monitor.take(block):

@@ -52,6 +52,7 @@ class ModeTemplate:
     covariance: np.ndarray  # of changes within a run
     later_covariance: np.ndarray  # of changes against a reference that is `LAG` blocks old
     step_covariance: np.ndarray  # of the changes of steps within a run; (step features, step features)
+    between_spread: np.ndarray  # standard deviations of the first block of a run, (features,)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def fit_mode(
         whitening[how] = detector.whitening(covariance + more)
     for how, more in ((STEP, nothing), (FIRST_STEP, covariance + first), (LATER_STEP, slow)):
         whitening[how][between_steps] = detector.whitening(step_covariance + more[between_steps])
-    return ModeTemplate(expectation, whitening, covariance, covariance + slow, step_covariance)
+    spread = np.sqrt(np.diag(covariance + covariance * detector.follows + first))
+    return ModeTemplate(expectation, whitening, covariance, covariance + slow, step_covariance, spread)
 
 
 def fit_expectation(blocks: Sequence[ObservedBlock], detector: StreamDetector) -> Expectation:

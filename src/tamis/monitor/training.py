@@ -74,6 +74,7 @@ def fit_limits(
         events=expectation.events, step_events=expectation.step_events, most=most, most_edges=edges, blocks=len(everything),
         scale=expectation.scale.tolist(), covariance=template.covariance.tolist(),
         later_covariance=template.later_covariance.tolist(), step_covariance=template.step_covariance.tolist(),
+        between_spread=tuple(template.between_spread.tolist()),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from tamis._base import TamisError, UsageError, end_with_parent
-from tamis.serve.fronts.metrics import EXPOSITION_TYPE
+from tamis.serve.fronts.metrics import EXPOSITION_FIELD
 from tamis.serve.models.report import ModelReport
 from tamis.serve.server import ServerSettings, StartedServer, run_server
 from tamis.serve.wire.http1 import HttpConfig, HttpLimits, HttpRequest
@@ -241,7 +241,7 @@ async def _serve_workers(
 
     async def respond(request: HttpRequest) -> None:
         text = await loop.run_in_executor(None, workers.metrics)
-        request.respond(200, (EXPOSITION_TYPE,), (text.encode(),))
+        request.respond(200, (EXPOSITION_FIELD,), (text.encode(),))
 
     if metrics_port is not None:
         config = HttpConfig(handle, HttpLimits())

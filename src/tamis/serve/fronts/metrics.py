@@ -7,11 +7,12 @@ from itertools import accumulate
 
 import psutil
 
+from tamis._base import EXPOSITION_TYPE, metric_family, metric_labels
 from tamis.serve.models.statistics import LATENCY_EDGES_NS
 from tamis.serve.service import Loaded, Service
 from tamis.serve.wire.http1 import Field, HttpRequest
 
-EXPOSITION_TYPE: Field = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+EXPOSITION_FIELD: Field = (b"content-type", EXPOSITION_TYPE.encode())
 
 _PER_MODEL: tuple[tuple[str, str, str, Callable[[Loaded], int]], ...] = (
     (
@@ -90,7 +91,7 @@ def metrics_handler(service: Service) -> Callable[[HttpRequest], None]:
                 405, f"/metrics does not support {request.method}; use GET", ((b"allow", b"GET, HEAD"),)
             )
         else:
-            request.respond(200, (EXPOSITION_TYPE,), (exposition(service).encode(),))
+            request.respond(200, (EXPOSITION_FIELD,), (exposition(service).encode(),))
 
     return handle
 
@@ -100,9 +101,9 @@ def exposition(service: Service) -> str:
     models = list(service.every())
     lines: list[str] = []
     for name, kind, description, value in _PER_MODEL:
-        lines += _family(name, kind, description)
+        lines += metric_family(name, kind, description)
         lines += [f"{name}{{{_labels(loaded)}}} {value(loaded)}" for loaded in models]
-    lines += _family(_LATENCY, "histogram", "Time from request to response")
+    lines += metric_family(_LATENCY, "histogram", "Time from request to response")
     for loaded in models:
         lines += _latency_samples(loaded)
     memory = psutil.virtual_memory()
@@ -111,21 +112,13 @@ def exposition(service: Service) -> str:
         ("nv_cpu_memory_total_bytes", "Total memory of the machine", memory.total),
         ("nv_cpu_memory_used_bytes", "Used memory of the machine", memory.used),
     ):
-        lines += [*_family(name, "gauge", description), f"{name} {number}"]
+        lines += [*metric_family(name, "gauge", description), f"{name} {number}"]
     return "\n".join(lines) + "\n"
-
-
-def _family(name: str, kind: str, description: str) -> list[str]:
-    return [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
 
 
 def _labels(loaded: Loaded) -> str:
     spec = loaded.model.spec
-    return f'model="{_escaped(spec.name)}",version="{_escaped(spec.version)}"'
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return metric_labels(model=spec.name, version=spec.version)
 
 
 def _latency_samples(loaded: Loaded) -> Iterable[str]:
