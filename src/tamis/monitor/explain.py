@@ -60,7 +60,7 @@ class Explainer:
         if verdict.score <= 1 or not len(own):
             return {}
         covariance = np.array(limits.covariance) + _slow(limits, verdict.old)
-        beyond, spread = _beyond_others(np.asarray(verdict.change, np.float64), covariance, own)
+        beyond, spread = Moved(verdict.change, covariance).beyond_others(own)
         return dict(zip(own.tolist(), (beyond / spread).tolist(), strict=True))
 
 
@@ -79,18 +79,17 @@ def _slow(limits: ModeLimits, old: int) -> np.ndarray:
 def _explain(
     change: np.ndarray, covariance: np.ndarray, scale: np.ndarray, features: Sequence[BlockFeature]
 ) -> Explanation:
-    change = np.asarray(change, np.float64)
+    moved = Moved(change, covariance)
     regions = list(dict.fromkeys(one.region for one in features))
-    distances = {one: _part(change, covariance, features, one) for one in regions}
+    distances = {one: moved.part(_where(features, one)) for one in regions}
     worst = max(distances, key=distances.__getitem__)
-    moved = [one for one, distance in distances.items() if distance > SHARED_DISTANCE * distances[worst]]
+    own = _where(features, worst)
     quantities = {
-        one: _part(change, covariance, features, worst, one)
-        for one in dict.fromkeys(f.quantity for f in features if f.region == worst)
+        one: moved.part(_where(features, worst, one))
+        for one in dict.fromkeys(features[k].quantity for k in own)
     }
     quantity = max(quantities, key=quantities.__getitem__)
-    own = _where(features, worst)
-    beyond, spread = _beyond_others(change, covariance, own)
+    beyond, spread = moved.beyond_others(own)
     pulls = {
         features[k].of: pull
         for k, pull in zip(own, beyond / spread, strict=True)
@@ -98,7 +97,8 @@ def _explain(
     }
     largest = max(pulls, key=lambda of: abs(pulls[of]))
     direction = "unrest" if largest == "unrest" else "up" if pulls[largest] > 0 else "down"
-    if len(moved) > len(regions) / 2 and len(regions) > 2:
+    elsewhere = [one for one, distance in distances.items() if distance > SHARED_DISTANCE * distances[worst]]
+    if len(elsewhere) > len(regions) / 2 and len(regions) > 2:
         return Explanation(EVERYWHERE, quantity, direction, ("DATACORRUPT", UNKNOWN_DEFECT))
     named = {
         BlockFeature("", features[k].quantity, features[k].of): float(value)
@@ -113,35 +113,24 @@ def _where(features: Sequence[BlockFeature], region: str, quantity: str | None =
     )
 
 
-def _part(
-    change: np.ndarray,
-    covariance: np.ndarray,
-    features: Sequence[BlockFeature],
-    region: str,
-    quantity: str | None = None,
-) -> float:
-    """Return the part of the squared distance that is gone without the features of a region, or of one quantity of it, per number."""
-    own = _where(features, region, quantity)
-    others = np.setdiff1d(np.arange(len(change)), own)
-    return (
-        _squared(change, covariance, np.arange(len(change))) - _squared(change, covariance, others)
-    ) / len(own)
+class Moved:
+    """A change of the features, seen against the scatter of good blocks; formulas of the conditional normal distribution."""
 
+    def __init__(self, change: np.ndarray, covariance: np.ndarray) -> None:
+        """Take a change and the covariance of those of good blocks."""
+        self._precision = np.linalg.inv(covariance)
+        self._weighted = self._precision @ np.asarray(change, np.float64)
 
-def _squared(change: np.ndarray, covariance: np.ndarray, where: np.ndarray) -> float:
-    own = change[where]
-    return float(own @ np.linalg.solve(covariance[np.ix_(where, where)], own))
+    def part(self, own: np.ndarray) -> float:
+        """Return the part of the squared distance that is gone without some features, per feature."""
+        beyond = np.linalg.solve(self._precision[np.ix_(own, own)], self._weighted[own])
+        return float(self._weighted[own] @ beyond) / len(own)
 
-
-def _beyond_others(
-    change: np.ndarray, covariance: np.ndarray, own: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the changes of some features beyond what the others make likely, and how much good blocks scatter so."""
-    others = np.setdiff1d(np.arange(len(change)), own)
-    weights = np.linalg.solve(covariance[np.ix_(others, others)], covariance[np.ix_(others, own)])
-    beyond: np.ndarray = change[own] - change[others] @ weights
-    rest = covariance[np.ix_(own, own)] - covariance[np.ix_(own, others)] @ weights
-    return beyond, np.sqrt(np.maximum(np.diag(rest), 1e-30))
+    def beyond_others(self, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the changes of some features beyond what the others make likely, and how much good blocks scatter so."""
+        rest = np.linalg.inv(self._precision[np.ix_(own, own)])
+        beyond: np.ndarray = rest @ self._weighted[own]
+        return beyond, np.sqrt(np.maximum(np.diag(rest), 1e-30))
 
 
 def likely_kinds(change: dict[BlockFeature, float], distances: dict[str, float]) -> tuple[str, ...]:

@@ -155,6 +155,8 @@ def monitor_stream(
         follow = True
         if reader.address:
             opened(reader.address)
+    else:
+        monitor.journal.repeatable()
     busy, last = time.monotonic(), not follow
     while True:
         if _take_new(monitor, reader, watched, alarmed, last=last):
@@ -226,6 +228,7 @@ def replay(
     """Judge the blocks of a journal again, from a block on, with this model into another folder."""
     old = Journal(source)
     monitor = Monitor(bundle, folder, engine, source.resolve().name)
+    monitor.journal.repeatable()
     for block in old.observed():
         if block.key >= first and not monitor.is_done(block.key):
             for _ in monitor.take(block):
