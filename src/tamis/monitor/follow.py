@@ -20,6 +20,8 @@ State = Literal["good", "bad", "unscored", "no data", "no beam", "unknown mode"]
 EVENTS_MIN, STEPS_MIN = 1000, 3  # of a block that can be judged
 AGAIN_AFTER = 3  # flagged blocks, after which a new reference may begin
 OLD_AFTER = 10  # flagged blocks, after which the reference counts as old: the stream goes on changing slowly
+SETTLED = 20  # good blocks, after which a level that began with a fault counts as the usual one
+CLOSER = 0.5  # ratio of the scores against the reference before a fault and the one after it: the fault is over below
 WHOLE = 0.9  # of the events of a typical block
 STALE_AFTER = 120  # flagged blocks, after which the reference is nothing to compare the next run with
 Step = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -80,6 +82,9 @@ class ModeState:
     age: int = 0
     flagged: int = 0  # blocks in a row
     alarmed: bool = False  # at the end of the last block
+    earlier: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, np.float32)
+    )  # the reference before the last fault, of which it may keep a part
 
 
 class BlockJudge:
@@ -133,13 +138,32 @@ class BlockJudge:
             )
         if state.run != block.key[0]:
             state.before, state.run, state.age, state.flagged = state.reference, block.key[0], 0, 0
+            state.earlier = state.earlier[:0]
         how = BETWEEN if state.age == 0 else LATER if state.flagged >= OLD_AFTER else WITHIN
         verdict, residual = self._compare(
             block, state.reference, limits, how, state.flagged, lasting=state.alarmed
         )
+        if (
+            verdict.score > 1
+            and how != BETWEEN
+            and len(state.earlier)
+            and self._is_back(block, state, limits)
+        ):
+            state.reference, state.earlier, state.age, state.flagged = state.earlier, state.earlier[:0], 0, 0
+            verdict, residual = self._compare(block, state.reference, limits, LATER, lasting=False)
         self._learn(state, block, limits, residual, verdict.score)
         state.alarmed = bool(verdict.alarms and verdict.alarms[-1].last >= block.step[-1] - APART_S)
         return verdict
+
+    def _is_back(self, block: ObservedBlock, state: ModeState, limits: ModeLimits) -> bool:
+        """Return whether a block is as those before the last fault were, and not only as far from them as from the later ones."""
+        block = compared_part(block, self._watch, self._bursts(block, limits))
+        if self._distance(block, state.earlier, limits, WITHIN).score <= 1:
+            return True
+        earlier, later = (
+            self._distance(block, one, limits, LATER).score for one in (state.earlier, state.reference)
+        )
+        return earlier <= min(1.0, CLOSER * later)
 
     def _compare(
         self,
@@ -240,6 +264,8 @@ class BlockJudge:
         if score <= 1:
             if state.age == 0 and block.events < WHOLE * limits.events:
                 return  # too short to be the reference of a run
+            if state.flagged and (state.age >= SETTLED or not len(state.earlier)):
+                state.earlier = state.reference
             if state.flagged >= OLD_AFTER:
                 state.age = 0
             weight = weight_of(state.age)
@@ -297,5 +323,7 @@ def packed_state(state: ModeState) -> str:
 def unpacked_state(text: str) -> ModeState:
     """Return the memory of some text."""
     found = json.loads(text)
-    reference, before = (np.array(found.pop(name), np.float32) for name in ("reference", "before"))
-    return ModeState(reference, before, **found)
+    reference, before, earlier = (
+        np.array(found.pop(name), np.float32) for name in ("reference", "before", "earlier")
+    )
+    return ModeState(reference, before, earlier=earlier, **found)
