@@ -49,22 +49,28 @@ def fit_limits(
     limit = LIMIT_MARGIN * tail_limit(inner, FALSE_SCORES)
     first = max(limit, 3 * float(outer.max())) if len(outer) else limit
     everything = [one for blocks in streams for one in blocks]
-    condition = np.concatenate([np.full(len(one.step), one.condition) for one in everything])
+    edges, bursts = burst_limits(everything, watch)
+    return ModeLimits(
+        within=limit, between=first, events=template.events, most=bursts, most_edges=edges, blocks=len(everything),
+        scale=template.scale.tolist(), covariance=template.covariance.tolist(),
+        later_covariance=template.later_covariance.tolist(),
+    )  # fmt: skip
+
+
+def burst_limits(blocks: Sequence[ObservedBlock], watch: Watch) -> tuple[list[float], dict[str, list[int]]]:
+    """Return edges between bins of the condition, and the smallest number of each count that is a burst in each bin."""
+    condition = np.concatenate([np.full(len(one.step), one.condition) for one in blocks])
     edges = condition_edges(condition)
     at = np.searchsorted(edges, condition)
-    most = np.concatenate([one.most for one in everything])
-    per_step = FALSE_BURSTS / max(1, len(watch.counts)) / (len(condition) / len(everything))
+    most = np.concatenate([one.most for one in blocks])
+    per_step = FALSE_BURSTS / max(1, len(watch.counts)) / (len(condition) / len(blocks))
     bursts = {
         f"{count.region} {count.name}": [
             least_burst(most[at == k, c], per_step) for k in range(len(edges) + 1)
         ]
         for c, count in enumerate(watch.counts)
     }
-    return ModeLimits(
-        within=limit, between=first, events=template.events, most=bursts, most_edges=edges.tolist(), blocks=len(everything),
-        scale=template.scale.tolist(), covariance=template.covariance.tolist(),
-        later_covariance=template.later_covariance.tolist(),
-    )  # fmt: skip
+    return edges.tolist(), bursts
 
 
 def residuals(template: ModeTemplate, blocks: Sequence[ObservedBlock]) -> np.ndarray:

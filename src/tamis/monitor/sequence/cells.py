@@ -26,15 +26,21 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return (x.unsqueeze(-2) @ weight).squeeze(-2)
 
 
+def log_sigmoid(x: Tensor) -> Tensor:
+    """Return log(sigmoid(x)), finite for every x; exported in operators that every engine has."""
+    if not torch.onnx.is_in_onnx_export():
+        return torch.nn.functional.logsigmoid(x)
+    return torch.clamp(x, max=0.0) - torch.log1p(torch.exp(-x.abs()))
+
+
 class Cell(ABC):
-    """A recurrent cell of some width; it holds no weights."""
+    """A recurrent cell of some width; it holds no weights. What it reads is computed for all steps of a sequence at once."""
 
     STATES: ClassVar[tuple[str, ...]]
 
-    def __init__(self, inputs: int, width: int, heads: int = 4) -> None:
-        """Keep the sizes; a head is a part of the width with memory of its own."""
-        self.inputs, self.width, self.heads = inputs, width, heads
-        self.head = width // heads
+    def __init__(self, inputs: int, width: int) -> None:
+        """Keep the sizes."""
+        self.inputs, self.width = inputs, width
 
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -45,29 +51,38 @@ class Cell(ABC):
         """Return the shapes of the state of one row, in the order of STATES; it begins with zeros."""
 
     @abstractmethod
+    def recur(self, weights: Weights, read: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the output (rows, width) and the state after one step that was read as `read`."""
+
+    def read(self, weights: Weights, x: Tensor) -> Tensor:
+        """Return what the gates get from the input."""
+        return linear(x, weights["from_input"]) + weights["bias"]
+
     def step(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the output (rows, width) and the state after one step."""
+        """Return the output (rows, width) and the state after one step; rows may have weights of their own."""
+        return self.recur(weights, self.read(weights, x), state)
 
     def sequence(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the outputs (rows, steps, width) and the state after some steps, taken one by one."""
         outputs = []
-        for k in range(x.shape[1]):
-            h, state = self.step(weights, x[:, k], state)
+        for read in self.read(weights, x).unbind(1):
+            h, state = self.recur(weights, read, state)
             outputs.append(h)
         return torch.stack(outputs, 1), state
 
     def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return weights to begin the training with: uniform, the biases of forget gates high."""
+        """Return weights to begin the training with: uniform, and forget gates that give the units different memories."""
         drawn = {}
         for name, shape in self.shapes().items():
-            bound = 1 / math.sqrt(shape[-2]) if len(shape) > 1 else 0.0
+            bound = 1 / math.sqrt(shape[0]) if len(shape) > 1 else 0.0
             drawn[name] = (torch.rand(shape, generator=generator) * 2 - 1) * bound
-        self.open_forget_gates(drawn)
+        drawn["bias"][self.forget_gates] = torch.linspace(*REMEMBERED, len(drawn["bias"][self.forget_gates]))
         return drawn
 
-    @abstractmethod
-    def open_forget_gates(self, weights: dict[str, Tensor]) -> None:
-        """Set the biases of forget gates."""
+    @property
+    def forget_gates(self) -> slice:
+        """Return which biases are those of forget gates."""
+        return slice(self.width, 2 * self.width)
 
 
 class LstmCell(Cell):
@@ -87,22 +102,17 @@ class LstmCell(Cell):
         """Return the shapes of the state."""
         return (self.width,), (self.width,)
 
-    def step(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def recur(self, weights: Weights, read: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one step."""
         h, c = state
-        gates = linear(x, weights["from_input"]) + linear(h, weights["from_state"]) + weights["bias"]
-        i, f, z, o = gates.chunk(4, -1)
+        i, f, z, o = (read + linear(h, weights["from_state"])).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(z)
         h = torch.sigmoid(o) * torch.tanh(c)
         return h, (h, c)
 
-    def open_forget_gates(self, weights: dict[str, Tensor]) -> None:
-        """Give the units different memories."""
-        weights["bias"][self.width : 2 * self.width] = torch.linspace(*REMEMBERED, self.width)
-
 
 class SLstmCell(Cell):
-    """The sLSTM: exponential input gates, a normaliser n, and m, which keeps the exponentials finite; heads do not mix."""
+    """The sLSTM: exponential input gates, a normaliser n, and m, which keeps the exponentials finite; gates as those of the LSTM."""
 
     STATES = ("h", "c", "n", "m")
 
@@ -110,7 +120,7 @@ class SLstmCell(Cell):
         """Return the shapes of the weights."""
         return {
             "from_input": (self.inputs, 4 * self.width),
-            "from_state": (self.heads, self.head, 4 * self.head),
+            "from_state": (self.width, 4 * self.width),
             "bias": (4 * self.width,),
         }
 
@@ -118,15 +128,11 @@ class SLstmCell(Cell):
         """Return the shapes of the state."""
         return ((self.width,),) * 4
 
-    def step(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def recur(self, weights: Weights, read: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one step."""
         h, c, n, m = state
-        own = (h.reshape(-1, self.heads, 1, self.head) @ weights["from_state"]).reshape(-1, 4 * self.width)
-        gates = linear(x, weights["from_input"]) + own + weights["bias"]
-        i, f, z, o = (
-            gates.reshape(-1, self.heads, 4, self.head).transpose(1, 2).reshape(-1, 4, self.width).unbind(1)
-        )
-        kept = torch.nn.functional.logsigmoid(f) + m
+        i, f, z, o = (read + linear(h, weights["from_state"])).chunk(4, -1)
+        kept = log_sigmoid(f) + m
         # Before the first step n is 0, and there is nothing whose scale m could be.
         largest = torch.where(n > 0, torch.maximum(kept, i), i)
         kept_part = torch.exp(torch.clamp(kept - largest, max=0.0))
@@ -136,11 +142,6 @@ class SLstmCell(Cell):
         h = torch.sigmoid(o) * c / n
         return h, (h, c, n, largest)
 
-    def open_forget_gates(self, weights: dict[str, Tensor]) -> None:
-        """Give the units of a head different memories."""
-        by_gate = weights["bias"].view(self.heads, 4, self.head)
-        by_gate[:, 1] = torch.linspace(*REMEMBERED, self.width).view(self.heads, self.head)
-
 
 class MLstmCell(Cell):
     """The mLSTM: a matrix C of keys and values for each head, with one input and one forget gate for each head."""
@@ -149,30 +150,34 @@ class MLstmCell(Cell):
 
     def __init__(self, inputs: int, width: int, heads: int = 4, chunk: int = 64) -> None:
         """Keep the sizes; `chunk` steps of a sequence are computed together."""
-        super().__init__(inputs, width, heads)
-        self.chunk = chunk
+        super().__init__(inputs, width)
+        self.heads, self.head, self.chunk = heads, width // heads, chunk
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights."""
         return {
             "qkvo": (self.inputs, 4 * self.width),
-            "gates": (self.inputs, 2 * self.heads),
-            "gates_bias": (2 * self.heads,),
+            "from_input": (self.inputs, 2 * self.heads),
+            "bias": (2 * self.heads,),
         }
 
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the state."""
         return (self.heads, self.head, self.head), (self.heads, self.head), (self.heads,)
 
-    def step(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def read(self, weights: Weights, x: Tensor) -> Tensor:
+        """Return queries, keys, values and output gates, and what the other gates get from the input."""
+        return torch.cat([linear(x, weights["qkvo"]), super().read(weights, x)], -1)
+
+    def recur(self, weights: Weights, read: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one step."""
         c, n, m = state
         q, k, v, o = (
-            part.reshape(-1, self.heads, self.head) for part in linear(x, weights["qkvo"]).chunk(4, -1)
+            part.reshape(-1, self.heads, self.head) for part in read[..., : 4 * self.width].chunk(4, -1)
         )
-        i, f = (linear(x, weights["gates"]) + weights["gates_bias"]).chunk(2, -1)
+        i, f = read[..., 4 * self.width :].chunk(2, -1)
         k = k / math.sqrt(self.head)
-        kept = torch.nn.functional.logsigmoid(f) + m
+        kept = log_sigmoid(f) + m
         m = torch.maximum(kept, i)
         kept_part, new_part = torch.exp(kept - m).unsqueeze(-1), torch.exp(i - m).unsqueeze(-1)
         c = kept_part.unsqueeze(-1) * c + (new_part * k).unsqueeze(-1) * v.unsqueeze(-2)
@@ -187,11 +192,11 @@ class MLstmCell(Cell):
         rows, steps = x.shape[:2]
         q, k, v = (
             part.reshape(rows, steps, self.heads, self.head).transpose(1, 2)
-            for part in (x @ weights["qkvo"]).chunk(4, -1)[:3]
+            for part in (x @ weights["qkvo"][:, : 3 * self.width]).chunk(3, -1)
         )
-        o = (x @ weights["qkvo"][:, 3 * self.width :]).reshape(rows, steps, self.width)
-        i, f = (x @ weights["gates"] + weights["gates_bias"]).transpose(1, 2).chunk(2, 1)
-        k, log_f = k / math.sqrt(self.head), torch.nn.functional.logsigmoid(f)
+        o = x @ weights["qkvo"][:, 3 * self.width :]
+        i, f = super().read(weights, x).transpose(1, 2).chunk(2, 1)
+        k, log_f = k / math.sqrt(self.head), log_sigmoid(f)
         outputs = []
         for begin in range(0, steps, self.chunk):
             part = slice(begin, begin + self.chunk)
@@ -202,9 +207,10 @@ class MLstmCell(Cell):
         h = torch.cat(outputs, 2).transpose(1, 2).reshape(rows, steps, self.width)
         return torch.sigmoid(o) * h, state
 
-    def open_forget_gates(self, weights: dict[str, Tensor]) -> None:
-        """Give the heads different memories."""
-        weights["gates_bias"][self.heads :] = torch.linspace(*REMEMBERED, self.heads)
+    @property
+    def forget_gates(self) -> slice:
+        """Return which biases are those of forget gates."""
+        return slice(self.heads, 2 * self.heads)
 
 
 def _chunk(q: Tensor, k: Tensor, v: Tensor, i: Tensor, log_f: Tensor, state: State) -> tuple[Tensor, State]:
