@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 class _Models(ByWord):
-    modules: ClassVar = {"lar-template": "train_monitor"}
+    modules: ClassVar = {
+        "lar-template": "train_monitor",
+        "lar-lstm": "train_sequence:lstm",
+        "lar-xlstm": "train_sequence:xlstm",
+        "lar-student": "train_student",
+    }
 
 
 @click.command(name="train", cls=_Models, epilog="Example: tamis train conv-vae qcd.root -o conv-vae.tamis")
@@ -96,7 +101,8 @@ def command(
 
     Checkpoints and metrics.json are written to OUTPUT.training.
 
-    lar-template, which watches the data quality of a stream, has options of its own: `tamis train lar-template --help`.
+    Models that watch the data quality of a stream have options of their own, such as `tamis train lar-template --help`: lar-template,
+    lar-lstm, lar-xlstm, lar-student.
     """
     from tamis.events import parse_aliases
     from tamis.zoo import TrainingOptions, train

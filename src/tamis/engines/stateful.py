@@ -70,7 +70,7 @@ class StatefulSession:
         for name, values in inputs.items():
             batch.inputs[name][...] = values
         broken = _broken(inputs, len(streams))
-        self._advance(batch, broken)
+        self._advance(batch, broken if broken.any() else None)
         found = {name: batch.outputs[name].copy() for name in self._outputs}
         for values in found.values():
             if broken.any() and values.dtype.kind == "f":
@@ -86,23 +86,24 @@ class StatefulSession:
             name: np.empty((count, *batch.outputs[name].shape[1:]), batch.outputs[name].dtype)
             for name in self._outputs
         }
-        broken = _broken(inputs, count)
-        none = np.zeros(1, bool)
+        broken = _broken(inputs, count).tolist()
+        alone = np.ones(1, bool)
         for row in range(count):
             for name, values in inputs.items():
                 batch.inputs[name][0] = values[row]
-            self._advance(batch, broken[row : row + 1] if broken[row] else none)
+            self._advance(batch, alone if broken[row] else None)
             for name, kept in found.items():
                 kept[row] = np.nan if broken[row] and kept.dtype.kind == "f" else batch.outputs[name][0]
         return found
 
-    def _advance(self, batch: _Batch, broken: np.ndarray) -> None:
+    def _advance(self, batch: _Batch, broken: np.ndarray | None) -> None:
+        """Take a step; the rows that are `broken` keep their states."""
         batch.call()
         for name, output in self.states.items():
-            if broken.any():
-                batch.inputs[name][~broken] = batch.outputs[output][~broken]
-            else:
+            if broken is None:
                 np.copyto(batch.inputs[name], batch.outputs[output])
+            else:
+                batch.inputs[name][~broken] = batch.outputs[output][~broken]
 
     def state(self, stream: Hashable) -> dict[str, np.ndarray]:
         """Return a copy of the state of a stream."""

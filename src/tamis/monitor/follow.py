@@ -161,7 +161,7 @@ class BlockJudge:
             if state.flagged >= OLD_AFTER:
                 state.age = 0
             weight = weight_of(state.age)
-            state.reference = (state.reference + weight * (residual - state.reference)).astype(np.float32)
+            state.reference = self._moved(state.reference, residual, weight)
             state.age, state.flagged = state.age + 1, 0
             return
         state.flagged += 1
@@ -169,7 +169,12 @@ class BlockJudge:
             return
         now = self._score(block, state.before, limits, BETWEEN)[0]
         if now < min(1.0, state.begun):
-            state.reference, state.age, state.flagged, state.begun = residual.astype(np.float32), 1, 0, now
+            state.reference, state.age = self._moved(residual, residual, 1.0), 1
+            state.flagged, state.begun = 0, now
+
+    def _moved(self, reference: np.ndarray, residual: np.ndarray, weight: float) -> np.ndarray:
+        """Return a reference that has moved towards the residual of a good block; with the weight 1 a new one begins."""
+        return (reference + weight * (residual - reference)).astype(np.float32)
 
     def _bursts(self, block: ObservedBlock, limits: ModeLimits) -> list[Burst]:
         """Return the steps in which an event had too many of what is counted."""

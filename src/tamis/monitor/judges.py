@@ -13,6 +13,7 @@ from tamis.engines import open as open_session
 from tamis.monitor.features import ObservedBlock
 from tamis.monitor.follow import BlockJudge, Step, Verdict
 from tamis.monitor.model import monitor_of
+from tamis.monitor.sequence.judge import open_sequence_judge
 
 
 class Judge(Protocol):
@@ -33,6 +34,8 @@ def open_judge(bundle: Bundle, engine: str = "auto") -> Judge:
     model = monitor_of(bundle)
     if model.detector == "template":
         return BlockJudge(model.watch, step_of(bundle, engine), model.modes)
+    if model.detector in ("lstm", "xlstm"):
+        return open_sequence_judge(bundle, engine)
     raise BundleError(f"{bundle.path} has the detector {model.detector!r}, which this version does not know")
 
 

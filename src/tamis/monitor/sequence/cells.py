@@ -171,6 +171,7 @@ class MLstmCell(Cell):
 
     def recur(self, weights: Weights, read: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one step."""
+        del weights  # all of them are used in reading
         c, n, m = state
         q, k, v, o = (
             part.reshape(-1, self.heads, self.head) for part in read[..., : 4 * self.width].chunk(4, -1)

@@ -13,7 +13,7 @@ from tamis.monitor.features import ObservedBlock, features_of
 from tamis.monitor.model import ModeLimits
 from tamis.monitor.sequence.cells import State
 from tamis.monitor.sequence.network import SequenceNetwork
-from tamis.monitor.sequence.scales import StepScale, step_table, used_steps
+from tamis.monitor.sequence.scales import StepScale, step_table
 from tamis.monitor.template import FLOOR, LAG
 from tamis.monitor.training import FALSE_SCORES, LIMIT_MARGIN, burst_limits, tail_limit
 from tamis.monitor.watch import Watch
@@ -173,16 +173,3 @@ def _with_unrest(watch: Watch, values: np.ndarray, filler: float) -> np.ndarray:
     found = np.full((len(values), len(known)), filler)
     found[:, known] = values
     return found
-
-
-def block_scores(errors: BlockErrors, whiten: np.ndarray) -> np.ndarray:
-    """Return the scores of good blocks within a run."""
-    return squared(errors.within, whiten) * errors.share
-
-
-def golden_steps(
-    scale: StepScale, blocks: Sequence[ObservedBlock], count: int
-) -> list[tuple[np.ndarray, ObservedBlock, int]]:
-    """Return the first steps of good blocks: the features, the block, and the place in it."""
-    found = [(row, block, k) for block in blocks[:count] for k, row in enumerate(used_steps(block)[0])]
-    return found[:count]

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from tamis.engines.stateful import NEXT
+from tamis.engines import NEXT
 from tamis.monitor.sequence.network import SequenceNetwork
 from tamis.monitor.sequence.settings import REFERENCE_RATE
 from tamis.monitor.template import MODES_MOST

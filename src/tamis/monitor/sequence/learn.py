@@ -70,8 +70,9 @@ def rows_of_tables(tables: Sequence[StepTable], rows: int) -> StepTable:
         return np.stack([getattr(one, name)[start : start + length] for one, start in parts])
 
     starts = np.array([start for _, start in parts])[:, None]
-    names = ("x", "target", "reference", "after", "conditions")
-    return StepTable(*(cut(name) for name in names), cut("begin") - starts, cut("counted"))
+    return StepTable(
+        cut("x"), cut("target"), cut("reference"), cut("after"), cut("conditions"), cut("begin") - starts, cut("counted")
+    )  # fmt: skip
 
 
 def running_mean_errors(table: StepTable) -> np.ndarray:
@@ -169,7 +170,8 @@ def train_mode(
                 continue
             loss = (error[counted] @ whiten).square().mean()
             optimiser.zero_grad()
-            (loss if term is None else loss + term.of(weights)).backward()
+            whole_loss = loss if term is None else loss + term.of(weights)
+            whole_loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             torch.nn.utils.clip_grad_norm_(weights.values(), CLIPPED_GRADIENT)
             optimiser.step()
             losses.append(float(loss.detach()))

@@ -12,6 +12,8 @@ from tamis.monitor.features import ObservedBlock
 from tamis.monitor.sequence.settings import REFERENCE_RATE
 from tamis.monitor.template import BLOCKS_MIN, FLOOR, powers_of
 
+FULL_STEP = 0.5  # of the events of a typical step of its block: others scatter more
+
 
 @dataclass(frozen=True)
 class StepScale:
@@ -60,8 +62,9 @@ def fit_scale(blocks: Sequence[ObservedBlock]) -> StepScale:
 
 
 def used_steps(block: ObservedBlock) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps of a block that have all features, and their numbers of events."""
+    """Return the steps of a block that have all features and at least half of the usual events, and their numbers of events."""
     complete = np.isfinite(block.step_features).all(axis=1)
+    complete &= block.step_events >= FULL_STEP * np.median(block.step_events)
     return block.step_features[complete], block.step_events[complete]
 
 
@@ -101,8 +104,13 @@ def step_table(scale: StepScale, blocks: Sequence[ObservedBlock]) -> StepTable:
         begin.append(np.full(len(own), place))
         counted.append(np.full(len(own), not is_first))
         place += len(own)
-    single = [np.concatenate(part).astype(np.float32) for part in (x, target, before, after, conditions)]
-    return StepTable(*single, np.concatenate(begin), np.concatenate(counted))
+
+    def whole(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts).astype(np.float32)
+
+    return StepTable(
+        whole(x), whole(target), whole(before), whole(after), whole(conditions), np.concatenate(begin), np.concatenate(counted)
+    )  # fmt: skip
 
 
 SCALE_NAMES = tuple(one.name for one in fields(StepScale))
