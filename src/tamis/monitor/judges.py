@@ -14,6 +14,7 @@ from tamis.monitor.features import ObservedBlock
 from tamis.monitor.follow import BlockJudge, Step, Verdict
 from tamis.monitor.model import monitor_of
 from tamis.monitor.sequence.judge import open_sequence_judge
+from tamis.monitor.sequence.student_judge import StudentJudge
 
 
 class Judge(Protocol):
@@ -36,6 +37,8 @@ def open_judge(bundle: Bundle, engine: str = "auto") -> Judge:
         return BlockJudge(model.watch, step_of(bundle, engine), model.modes)
     if model.detector in ("lstm", "xlstm"):
         return open_sequence_judge(bundle, engine)
+    if model.detector == "student":
+        return StudentJudge(model.watch, step_of(bundle, engine), model.modes)
     raise BundleError(f"{bundle.path} has the detector {model.detector!r}, which this version does not know")
 
 

@@ -33,8 +33,8 @@ class NumberArray(Document):
 class SequenceMode(Document):
     """One beam mode of a recurrent monitor."""
 
-    scatter: float  # limit of the mean scatter of the steps of a block
-    peak: float  # limit of the largest
+    scatter: tuple[float, float]  # of the steps of a block: the usual mean, and its limit
+    peak: tuple[float, float]  # the largest, and its limit
     parameters: dict[str, NumberArray]  # of the graph
 
 

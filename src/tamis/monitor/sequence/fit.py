@@ -26,8 +26,8 @@ class FittedMode:
     """What is known of one mode after the training of its network."""
 
     limits: ModeLimits
-    scatter: float
-    peak: float
+    scatter: tuple[float, float]
+    peak: tuple[float, float]
     whitenings: dict[str, np.ndarray]  # of errors within a run, of its first block, against an old state
 
 
@@ -139,9 +139,12 @@ def fit_sequence_mode(
         later_covariance=_covariance(watch, to_change.T @ (covariance + old) @ to_change),
     )  # fmt: skip
     scatter, peak = (np.concatenate([getattr(one, name) for one in parts]) for name in ("scatter", "peak"))
-    return FittedMode(
-        limits, LIMIT_MARGIN * tail_limit(scatter, FALSE_SCORES / 2), LIMIT_MARGIN * tail_limit(peak, FALSE_SCORES / 2), whitenings
-    )  # fmt: skip
+    return FittedMode(limits, usual_and_limit(scatter), usual_and_limit(peak), whitenings)
+
+
+def usual_and_limit(values: np.ndarray) -> tuple[float, float]:
+    """Return the median, and the limit that good blocks exceed half as often as that of the score."""
+    return float(np.median(values)), LIMIT_MARGIN * tail_limit(values, FALSE_SCORES / 2)
 
 
 def squared(errors: np.ndarray, whiten: np.ndarray) -> np.ndarray:

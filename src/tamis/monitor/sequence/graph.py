@@ -61,11 +61,11 @@ class StepGraph(nn.Module):
         """Return the outputs, and the states after the step."""
         own = {name: getattr(self, _attribute(name))[mode] for name in self._names}
         reference, output, prediction, mean_error, scatter, peak = states[: len(OWN_STATES)]
-        c = condition / own["condition"]
+        c = (condition - own["condition"]) / own["condition"]
         powers = torch.cat([torch.ones_like(c), c, c * c], 1)
-        residual = features / own["scale"] - _row_times(powers, own["expected"])
+        residual = (features - own["centre"]) / own["scale"] - _row_times(powers, own["expected"])
         x = _row_times(residual, own["whiten"])
-        conditions = torch.cat([c - 1, luminosity / own["luminosity"] - 1], 1)
+        conditions = torch.cat([c, luminosity / own["luminosity"] - 1], 1)
         begins = weight > 0.75
         foretold = reference + self.network.expected(own, output, conditions)
         prediction = torch.where(begins, foretold, prediction)

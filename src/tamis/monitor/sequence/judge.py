@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class SequenceJudge(BlockJudge):
             name: slice(begin, end) for name, begin, end in zip(shapes, [0, *ends[:-1]], ends, strict=True)
         }
         self._size = ends[-1]
+        self.compared = BETWEEN  # how the last block was compared
+        self._distances: list[
+            float
+        ] = []  # of the mean of the block, over its limit, without the scatter of its steps
         self._within = {mode: one.parameters["within"].values() for mode, one in model.modes.items()}
 
     def memory(self) -> dict[int, str]:
@@ -69,7 +73,12 @@ class SequenceJudge(BlockJudge):
         complete = len(used_steps(block)[0])
         if block.mode in self._limits and len(block.step) >= STEPS_MIN > complete:
             return Verdict(block.key, "unscored", reason=f"only {complete} of its steps have all quantities")
+        self._distances.clear()
         verdict = super().judge(block)
+        if verdict.bursts and self._distances[0] <= 1:
+            verdict = replace(
+                verdict, score=self._distances[0]
+            )  # the burst is why its steps scatter, and explains it
         state = self.states.get(block.mode)
         if isinstance(state, SequenceState) and verdict.state in ("good", "bad"):
             state.worst = max(state.worst, verdict.score) if state.flagged else 0.0
@@ -117,10 +126,13 @@ class SequenceJudge(BlockJudge):
             state = self.states[block.mode]
             if isinstance(state, SequenceState) and near > RECOVERED * state.worst * limits.within:
                 distance = near
+        if not self._distances:
+            self.compared = how
+        self._distances.append(distance / (limits.between if how == BETWEEN else limits.within))
         score = max(
-            distance / (limits.between if how == BETWEEN else limits.within),
-            float(found[NEXT + "scatter"][0]) / mode.scatter,
-            float(found[NEXT + "peak"][0]) / mode.peak,
+            self._distances[-1],
+            _excess(float(found[NEXT + "scatter"][0]), mode.scatter),
+            _excess(float(found[NEXT + "peak"][0]), mode.peak),
         )
         change = np.zeros(len(self._known))
         change[self._known] = found["change"][-1]
@@ -135,6 +147,12 @@ class SequenceJudge(BlockJudge):
             mean = after[self._parts["prediction"]] + after[self._parts["mean_error"]]
             after[self._parts["reference"]] = mean
         return after
+
+
+def _excess(value: float, usual_and_limit: tuple[float, float]) -> float:
+    """Return how far a value is beyond the usual one, 1 at its limit."""
+    usual, limit = usual_and_limit
+    return (value - usual) / (limit - usual)
 
 
 def block_step(session: StatefulSession) -> Step:

@@ -19,18 +19,19 @@ FULL_STEP = 0.5  # of the events of a typical step of its block: others scatter 
 class StepScale:
     """How steps of one mode are scaled."""
 
+    centre: np.ndarray  # (features,) float32: subtracted first, which is exact, so that no digits are lost
     scale: np.ndarray  # (features,)
     condition: np.ndarray  # (1,): typical
     luminosity: np.ndarray  # (1,): typical
-    expected: np.ndarray  # (powers, features): in units of the scale
+    expected: np.ndarray  # (powers, features): beyond the centre, in units of the scale
     whiten: np.ndarray  # (features, features): takes residuals to numbers whose scatter within a block is 1
     unwhiten: np.ndarray  # (features, features): back
     events: np.ndarray  # (1,): of a typical block
 
     def residual(self, features: np.ndarray, condition: np.ndarray) -> np.ndarray:
         """Return features less what the condition makes of them, whitened, (rows, features)."""
-        powers = powers_of(condition, float(self.condition[0]))
-        found: np.ndarray = (features / self.scale - powers @ self.expected) @ self.whiten
+        powers = powers_of(np.asarray(condition) - self.condition[0], float(self.condition[0]))
+        found: np.ndarray = ((features - self.centre) / self.scale - powers @ self.expected) @ self.whiten
         return found
 
     def conditions(self, block: ObservedBlock) -> np.ndarray:
@@ -49,14 +50,16 @@ def fit_scale(blocks: Sequence[ObservedBlock]) -> StepScale:
     scale = np.maximum(np.abs(means.mean(axis=0)), means.std(axis=0))
     scale[scale == 0] = 1.0
     typical = float(np.median(condition)) or 1.0
-    expected, *_ = np.linalg.lstsq(powers_of(condition, typical), means / scale, rcond=1e-10)
+    centre = means.mean(axis=0).astype(np.float32).astype(np.float64)
+    powers = powers_of(condition - typical, typical)
+    expected, *_ = np.linalg.lstsq(powers, (means - centre) / scale, rcond=1e-10)
     scatter = np.concatenate(
         [(used_steps(one)[0] - mean) / scale for one, mean in zip(blocks, means, strict=True)]
     )
     covariance = scatter.T @ scatter / max(1, len(scatter) - len(blocks)) + FLOOR**2 * np.eye(len(scale))
     values, vectors = np.linalg.eigh(covariance)
     return StepScale(
-        scale, np.array([typical]), np.array([float(np.median([one.luminosity for one in blocks])) or 1.0]), expected,
+        centre, scale, np.array([typical]), np.array([float(np.median([one.luminosity for one in blocks])) or 1.0]), expected,
         vectors / np.sqrt(values), (vectors * np.sqrt(values)).T, np.array([float(np.median([one.events for one in blocks]))]),
     )  # fmt: skip
 
