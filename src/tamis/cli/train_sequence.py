@@ -11,7 +11,7 @@ import click
 
 from tamis.cli.output import json_option, print_json, say
 
-MODES = {"pp": 1, "pbpb": 2}
+BEAM_MODES = {"pp": 1, "pbpb": 2}
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +29,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--mode",
-                type=click.Choice(list(MODES)),
+                type=click.Choice(list(BEAM_MODES)),
                 help="Beam mode to train; default: all that STREAMS have.",
             ),
             click.option(
@@ -90,7 +90,7 @@ def _train(kind: str, given: dict[str, Any]) -> None:
     }
     packed = train_sequence(
         kind, given["streams"], watch, given["output"], replace(TRAININGS[kind], **chosen), width=given["width"],
-        parent=parent, only=MODES.get(given["mode"] or ""), resume=given["resume"], report=_print_epoch,
+        parent=parent, only=BEAM_MODES.get(given["mode"] or ""), resume=given["resume"], report=_print_epoch,
     )  # fmt: skip
     modes = monitor_of(packed.bundle).modes
     if given["as_json"]:

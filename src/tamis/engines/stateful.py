@@ -131,7 +131,7 @@ class StatefulSession:
         }
 
     def reset(self, stream: Hashable) -> None:
-        """Let a stream begin anew."""
+        """Let a stream begin again, with zeros."""
         self._unload()
         self._kept.pop(stream, None)
 

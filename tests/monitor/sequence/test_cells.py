@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from tamis.monitor.sequence.cells import LstmCell, MLstmCell, SLstmCell  # noqa: E402
+from tamis.monitor.sequence.cells import LstmMemoryCell, MLstmCell, SLstmCell  # noqa: E402
 
 
 def begin(cell, rows, dtype=torch.float32):
@@ -61,7 +61,7 @@ def test_long_sequences_agree_in_single_precision(chunk):
 @given(cut=st.integers(1, 59), chunk=st.integers(1, 70), seed=st.integers(0, 10**6))
 def test_a_sequence_goes_on_from_its_state(cut, chunk, seed):
     generator = torch.Generator().manual_seed(seed)
-    for kind in (LstmCell, SLstmCell, MLstmCell):
+    for kind in (LstmMemoryCell, SLstmCell, MLstmCell):
         cell = MLstmCell(4, 8, 2, chunk) if kind is MLstmCell else kind(4, 8)
         weights = {name: value.double() for name, value in cell.draw(generator).items()}
         x = torch.randn(2, 60, 4, generator=generator).double()
@@ -71,7 +71,7 @@ def test_a_sequence_goes_on_from_its_state(cut, chunk, seed):
         torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [LstmCell, SLstmCell, MLstmCell])
+@pytest.mark.parametrize("kind", [LstmMemoryCell, SLstmCell, MLstmCell])
 @pytest.mark.parametrize("size", [1e2, 1e4])
 def test_large_inputs_stay_finite_with_their_gradients(kind, size):
     generator = torch.Generator().manual_seed(3)
@@ -87,7 +87,7 @@ def test_large_inputs_stay_finite_with_their_gradients(kind, size):
 
 def test_the_lstm_is_that_of_torch():
     generator = torch.Generator().manual_seed(4)
-    cell = LstmCell(5, 6)
+    cell = LstmMemoryCell(5, 6)
     weights = cell.draw(generator)
     known = torch.nn.LSTM(5, 6, batch_first=True)
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_an_slstm_is_the_plain_formula_without_the_stabiliser(seed, strength):
 
 def test_rows_may_have_weights_of_their_own():
     generator = torch.Generator().manual_seed(5)
-    for kind in (LstmCell, SLstmCell, MLstmCell):
+    for kind in (LstmMemoryCell, SLstmCell, MLstmCell):
         cell = kind(3, 8)
         each = [cell.draw(generator) for _ in range(2)]
         stacked = {name: torch.stack([one[name] for one in each]) for name in each[0]}

@@ -23,7 +23,7 @@ SEGMENTS, WARM_UP = 64, 1800  # a stream is read in parts at once, each after th
 
 @dataclass(frozen=True)
 class FittedMode:
-    """What is known of one mode after the training of its network."""
+    """Limits of one mode, and the scatter of the errors of its network."""
 
     limits: ModeLimits
     scatter: tuple[float, float]
@@ -78,18 +78,17 @@ def _outputs_at(
 ) -> Tensor:
     """Return the outputs of the cells at some steps of one stream, (steps, width)."""
     length = -(-len(change) // SEGMENTS)
-    warm_up = min(WARM_UP, len(change))
-    steps = np.arange(-warm_up, length)[None] + (np.arange(SEGMENTS) * length)[:, None]
-    inside = (steps >= 0) & (steps < len(change))
-    place = np.clip(steps, 0, len(change) - 1)
+    begin = (np.arange(SEGMENTS) * length)[:, None]
+    steps = np.maximum(begin - WARM_UP, 0) + np.arange(min(WARM_UP, len(change)) + length)[None]
+    own_steps = (steps >= begin) & (steps < np.minimum(begin + length, len(change)))
+    place = np.minimum(steps, len(change) - 1)
     found = torch.zeros(len(change), network.width)
     state: State = tuple(torch.zeros(SEGMENTS, *shape) for shape in network.state_shapes().values())
     with torch.no_grad():
         for start in range(0, steps.shape[1], 512):
-            own, used = place[:, start : start + 512], inside[:, start : start + 512]
-            x = torch.from_numpy(np.where(used[..., None], change[own], 0).astype(np.float32))
-            output, state = network.sequence(weights, x, torch.from_numpy(conditions[own]), state)
-            kept = used & (steps[:, start : start + 512] >= (np.arange(SEGMENTS) * length)[:, None])
+            own, kept = place[:, start : start + 512], own_steps[:, start : start + 512]
+            x, c = torch.from_numpy(change[own]), torch.from_numpy(conditions[own])
+            output, state = network.sequence(weights, x, c, state)
             found[torch.from_numpy(own[kept])] = output[torch.from_numpy(kept)]
     return found[torch.from_numpy(wanted)]
 

@@ -1,4 +1,4 @@
-"""Judging blocks with a recurrent monitor: their steps go through the step graph, and a bad block leaves no trace in its state."""
+"""Judging blocks with a recurrent monitor: the step graph reads their steps, and a bad block does not change its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis.bundle import Bundle
 from tamis.engines import NEXT, StatefulSession
 from tamis.engines import open as open_session
 from tamis.monitor.features import ObservedBlock, features_of
-from tamis.monitor.follow import STEPS_MIN, BlockJudge, ModeState, Step, Verdict
+from tamis.monitor.follow import OLD_AFTER, STEPS_MIN, BlockJudge, ModeState, Step, Verdict
 from tamis.monitor.model import ModeLimits, monitor_of
 from tamis.monitor.sequence.document import SequenceModel, sequence_of
 from tamis.monitor.sequence.scales import used_steps
@@ -74,6 +74,9 @@ class SequenceJudge(BlockJudge):
         if block.mode in self._limits and len(block.step) >= STEPS_MIN > complete:
             return Verdict(block.key, "unscored", reason=f"only {complete} of its steps have all quantities")
         self._distances.clear()
+        left = self.states.get(block.mode)
+        long_bad = left is not None and left.flagged >= OLD_AFTER and left.run == block.key[0]
+        reference = left.reference if left is not None else None
         verdict = super().judge(block)
         if verdict.bursts and self._distances[0] <= 1:
             verdict = replace(
@@ -82,6 +85,10 @@ class SequenceJudge(BlockJudge):
         state = self.states.get(block.mode)
         if isinstance(state, SequenceState) and verdict.state in ("good", "bad"):
             state.worst = max(state.worst, verdict.score) if state.flagged else 0.0
+            if long_bad and not state.flagged and reference is not None:
+                # The block may have a smaller fault that hid behind the larger one: where it ends, blocks are again as they were before both.
+                state.before = reference
+                state.begun = self._score(block, reference, self._limits[block.mode], BETWEEN)[0]
         return verdict
 
     def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
@@ -121,7 +128,7 @@ class SequenceJudge(BlockJudge):
         share = min(1.0, block.events / limits.events) if lenient else 1.0
         distance = float(found["score"][-1, 0]) * share
         if how == LATER:
-            # What changes slowly has changed since the state was left, but a fault that goes on is no such change.
+            # What changes slowly has changed since the state was left, and a fault that goes on must not count as such a change.
             near = float(np.square(found[NEXT + "mean_error"] @ self._within[block.mode]).sum()) * share
             state = self.states[block.mode]
             if isinstance(state, SequenceState) and near > RECOVERED * state.worst * limits.within:

@@ -16,7 +16,7 @@ from tamis.monitor.sequence.network import SequenceNetwork
 from tamis.monitor.sequence.scales import StepTable
 from tamis.zoo.training.checkpoint import TrainingState, load_matching, save
 
-VALIDATED = 8  # one in so many rows is not trained on
+VALIDATED = 8  # every eighth row is not trained on
 CLIPPED_GRADIENT = 1.0
 Report = Callable[[dict[str, float]], None]
 

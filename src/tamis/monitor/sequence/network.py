@@ -1,6 +1,6 @@
 """The recurrent autoencoder: what the past blocks of a stream make likely for the next one.
 
-A cell reads the steps one by one. At the first step of a block its output goes through a bottleneck, and the decoder reconstructs the steps of
+A cell reads the steps one by one. At the first step of a block a bottleneck reduces its output, and the decoder reconstructs the steps of
 that block from it, before it has seen them: an autoencoder that sees the step itself reconstructs faults, too. A running mean of the steps is
 added to the reconstruction, so that the network learns only what a mean does not know.
 """
@@ -14,7 +14,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tamis.monitor.sequence.cells import Cell, LstmCell, MLstmCell, SLstmCell, State, Weights, linear
+from tamis.monitor.sequence.cells import (
+    LstmMemoryCell,
+    MLstmCell,
+    SLstmCell,
+    State,
+    StepCell,
+    Weights,
+    linear,
+)
 from tamis.monitor.sequence.settings import CLIP, CONDITIONS
 
 Kind = Literal["lstm", "xlstm"]
@@ -30,11 +38,11 @@ class SequenceNetwork:
     latent: int = 8
 
     @property
-    def cells(self) -> list[tuple[str, Cell]]:
+    def cells(self) -> list[tuple[str, StepCell]]:
         """Return the cells, in their order: an xLSTM has an mLSTM and an sLSTM, each added to what it reads."""
         inputs = self.features + CONDITIONS
         if self.kind == "lstm":
-            return [("lstm", LstmCell(inputs, self.width))]
+            return [("lstm", LstmMemoryCell(inputs, self.width))]
         return [("mlstm", MLstmCell(self.width, self.width)), ("slstm", SLstmCell(self.width, self.width))]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -91,7 +99,7 @@ class SequenceNetwork:
         change: Tensor,
         conditions: Tensor,
         state: State,
-        form: Callable[[Cell], Callable[[Weights, Tensor, State], tuple[Tensor, State]]],
+        form: Callable[[StepCell], Callable[[Weights, Tensor, State], tuple[Tensor, State]]],
     ) -> tuple[Tensor, State]:
         x = torch.cat([torch.clamp(change, -CLIP, CLIP), conditions], -1)
         if self.kind == "xlstm":

@@ -37,7 +37,7 @@ from tamis.monitor.training import (
 )
 from tamis.zoo.training.export import export_graph
 
-HIDDEN = 16
+STUDENT_HIDDEN = 16
 SCORE_LEAST = 0.02  # of a teacher's limit: smaller scores count as this, as their logarithm matters to nobody
 STUDENT_ROWS = 256  # in a batch
 STUDENT_RATE = 2e-3
@@ -108,10 +108,10 @@ class StudentNetwork(nn.Module):
         self.pull = nn.Parameter(start + 0.01 * torch.randn(start.shape, generator=generator))
         self.floor = nn.Parameter(torch.tensor(-6.0))
         self.hidden = nn.Parameter(
-            torch.randn(2 * features, HIDDEN, generator=generator) / (2 * features) ** 0.5
+            torch.randn(2 * features, STUDENT_HIDDEN, generator=generator) / (2 * features) ** 0.5
         )
-        self.hidden_bias = nn.Parameter(torch.zeros(HIDDEN))
-        self.add = nn.Parameter(torch.zeros(HIDDEN, 1))
+        self.hidden_bias = nn.Parameter(torch.zeros(STUDENT_HIDDEN))
+        self.add = nn.Parameter(torch.zeros(STUDENT_HIDDEN, 1))
         self.add_bias = nn.Parameter(torch.zeros(1))
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from tamis.monitor.training import GOLDEN_BLOCKS, good_blocks
 from tamis.monitor.watch import Watch
 
 ModeReport = Callable[[int, dict[str, float]], None]
-KINDS: dict[str, Kind] = {"lstm": "lstm", "xlstm": "xlstm"}
+NETWORK_KINDS: dict[str, Kind] = {"lstm": "lstm", "xlstm": "xlstm"}
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ def _beginning(
     """Return the network, and the modes, limits and streams of the parent."""
     features = len(step_features_of(watch))
     if parent is None:
-        network = SequenceNetwork(KINDS[kind], features, width)
+        network = SequenceNetwork(NETWORK_KINDS[kind], features, width)
         return network, SequenceModel(kind=kind, width=width, latent=network.latent, modes={}), {}, []
     known, monitor = sequence_of(parent), monitor_of(parent)
     if known.kind != kind or monitor.watch != watch:
         raise UsageError(
             f"{parent.path} is the monitor {known.kind} of the watch {monitor.watch.name}: continue it with `tamis train lar-{known.kind}` and its watch"
         )
-    network = SequenceNetwork(KINDS[kind], features, known.width, known.latent)
+    network = SequenceNetwork(NETWORK_KINDS[kind], features, known.width, known.latent)
     return network, known, dict(monitor.modes), list(monitor.streams)
 
 
