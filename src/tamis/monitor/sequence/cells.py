@@ -33,7 +33,7 @@ def log_sigmoid(x: Tensor) -> Tensor:
     return torch.clamp(x, max=0.0) - torch.log1p(torch.exp(-x.abs()))
 
 
-class StepCell(ABC):
+class MemoryCell(ABC):
     """A recurrent cell of some width; it holds no weights. What it reads is computed for all steps of a sequence at once."""
 
     STATES: ClassVar[tuple[str, ...]]
@@ -85,7 +85,7 @@ class StepCell(ABC):
         return slice(self.width, 2 * self.width)
 
 
-class LstmMemoryCell(StepCell):
+class LstmMemoryCell(MemoryCell):
     """The LSTM; gates in the order input, forget, value, output."""
 
     STATES = ("h", "c")
@@ -111,7 +111,7 @@ class LstmMemoryCell(StepCell):
         return h, (h, c)
 
 
-class SLstmCell(StepCell):
+class SLstmCell(MemoryCell):
     """The sLSTM: exponential input gates, a normaliser n, and m, which keeps the exponentials finite; gates as those of the LSTM."""
 
     STATES = ("h", "c", "n", "m")
@@ -143,7 +143,7 @@ class SLstmCell(StepCell):
         return h, (h, c, n, largest)
 
 
-class MLstmCell(StepCell):
+class MLstmCell(MemoryCell):
     """The mLSTM: a matrix C of keys and values for each head, with one input and one forget gate for each head."""
 
     STATES = ("C", "n", "m")

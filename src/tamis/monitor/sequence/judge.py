@@ -22,9 +22,9 @@ from tamis.monitor.watch import Watch
 
 STREAM = "block"
 REMEMBERED_ARRAYS = ("reference", "before")
-RECOVERED = (
-    1 / 3
-)  # of the worst score of a fault: a block above that is not good again, however old the state is
+# A block whose score is above this share of the worst one of a fault is not good again, however old the state is ...
+RECOVERED = 1 / 3
+DRIFTED = 3.0  # ... unless it is closer than this, in units of the limit: good blocks drift as far
 
 
 @dataclass
@@ -131,7 +131,10 @@ class SequenceJudge(BlockJudge):
             # What changes slowly has changed since the state was left, and a fault that goes on must not count as such a change.
             near = float(np.square(found[NEXT + "mean_error"] @ self._within[block.mode]).sum()) * share
             state = self.states[block.mode]
-            if isinstance(state, SequenceState) and near > RECOVERED * state.worst * limits.within:
+            if (
+                isinstance(state, SequenceState)
+                and near > max(DRIFTED, RECOVERED * state.worst) * limits.within
+            ):
                 distance = near
         if not self._distances:
             self.compared = how

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tamis.monitor.sequence.cells import (
     LstmMemoryCell,
+    MemoryCell,
     MLstmCell,
     SLstmCell,
     State,
-    StepCell,
     Weights,
     linear,
 )
@@ -38,7 +38,7 @@ class SequenceNetwork:
     latent: int = 8
 
     @property
-    def cells(self) -> list[tuple[str, StepCell]]:
+    def cells(self) -> list[tuple[str, MemoryCell]]:
         """Return the cells, in their order: an xLSTM has an mLSTM and an sLSTM, each added to what it reads."""
         inputs = self.features + CONDITIONS
         if self.kind == "lstm":
@@ -99,7 +99,7 @@ class SequenceNetwork:
         change: Tensor,
         conditions: Tensor,
         state: State,
-        form: Callable[[StepCell], Callable[[Weights, Tensor, State], tuple[Tensor, State]]],
+        form: Callable[[MemoryCell], Callable[[Weights, Tensor, State], tuple[Tensor, State]]],
     ) -> tuple[Tensor, State]:
         x = torch.cat([torch.clamp(change, -CLIP, CLIP), conditions], -1)
         if self.kind == "xlstm":
