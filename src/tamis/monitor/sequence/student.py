@@ -63,7 +63,7 @@ def taught(
     for block in blocks:
         verdict = teacher.judge(block)
         if verdict.state in ("good", "bad"):
-            row = block, verdict.score, verdict.score <= 1, teacher.compared
+            row = block, verdict.score, verdict.state == "good", teacher.compared
             found.setdefault(block.mode, []).append(row)
     return found
 
@@ -75,12 +75,12 @@ def student_rows(
     residual = residuals(template, [block for block, *_ in judged])
     means = np.tile(residual[0], 2)
     change, kept, run, age, flagged = [], [], judged[0][0].key[0], 1, 0
-    for k, (block, _, good, compared) in enumerate(judged):
+    for k, (block, own_score, _, compared) in enumerate(judged):
         if block.key[0] != run:
             run, age, flagged = block.key[0], 0, 0
         change.append(np.tile(residual[k], 2) - means)
         kept.append(compared == WITHIN and age > 0)
-        if good:
+        if own_score <= 1:  # as a judge does: a burst alone does not keep its means where they are
             age = 0 if flagged >= 10 else age
             means = moved_means(means, np.tile(residual[k], 2), weight_of(age))
             age, flagged = age + 1, 0
@@ -251,7 +251,11 @@ def _taught_mode(
     """Return the parameters of the student's graph and its limits, for one mode."""
     good = [[block for block, _, is_good, _ in one if is_good] for one in streams]
     template = fit_mode(good)
-    limits = fit_limits(template, good, monitor.watch)
+    teacher = monitor.modes[good[0][0].mode]
+    # Bursts are what the teacher says, as the streams may have some that it does not find.
+    limits = fit_limits(template, good, monitor.watch).model_copy(
+        update={"most": teacher.most, "most_edges": teacher.most_edges}
+    )
     parts = [student_rows(template, one, template.events) for one in streams]
     rows = StudentRows(*(np.concatenate([getattr(one, name) for one in parts]) for name in vars(parts[0])))
     network = train_student_mode(rows, seed, epochs, report)
