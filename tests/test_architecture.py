@@ -49,6 +49,13 @@ ADAPTERS = {
         "compress/*.py",
         "compress/distillation/*.py",
         "compress/trees/*.py",
+        "monitor/sequence/cells.py",
+        "monitor/sequence/fit.py",
+        "monitor/sequence/graph.py",
+        "monitor/sequence/learn.py",
+        "monitor/sequence/network.py",
+        "monitor/sequence/student.py",
+        "monitor/sequence/training.py",
     },
     "awkward": {
         "events/*.py",

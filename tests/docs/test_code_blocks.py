@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SLOW = {  # pages that train, tune or load a server: more than five seconds
     "choose-an-engine", "compress-a-model", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
     "jet-tagger", "level-1-menu", "make-firmware", "place-stages", "export-to-hls4ml", "use-in-coffea", "use-in-uproot", "reconstruct-tracks",
-    "track-on-a-gpu", "run-a-menu",
+    "track-on-a-gpu", "run-a-menu", "monitor",
 }  # fmt: skip
 NIGHTLY = {"compress-a-model"}  # of these: more than four minutes
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)

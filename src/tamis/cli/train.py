@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 class _Models(ByWord):
     modules: ClassVar = {
-        f"lar-{name}": f"train_monitor:{name}" for name in ("template", "mahalanobis", "ewma", "pca")
+        **{f"lar-{name}": f"train_monitor:{name}" for name in ("template", "mahalanobis", "ewma", "pca")},
+        "lar-lstm": "train_sequence:lstm",
+        "lar-xlstm": "train_sequence:xlstm",
+        "lar-student": "train_student",
     }
 
 
@@ -98,8 +101,8 @@ def command(
 
     Checkpoints and metrics.json are written to OUTPUT.training.
 
-    lar-template, which watches the data quality of a stream, has options of its own: `tamis train lar-template --help`; so have
-    lar-mahalanobis, lar-ewma and lar-pca, to compare it with.
+    Models that watch the data quality of a stream have options of their own, such as `tamis train lar-template --help`: lar-template,
+    lar-mahalanobis, lar-ewma, lar-pca, lar-lstm, lar-xlstm, lar-student.
     """
     from tamis.events import parse_aliases
     from tamis.zoo import TrainingOptions, train

@@ -5,15 +5,18 @@ from tamis.engines.chunking import choose_chunk
 from tamis.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine
 from tamis.engines.gate import first_difference, out_of_tolerance, pass_gate, saturation
 from tamis.engines.session import DEFAULT_ENGINE, Session, open  # noqa: A004 - tamis.open is the front door
+from tamis.engines.stateful import NEXT, StatefulSession, states_of
 
 __all__ = [
     "DEFAULT_ENGINE",
     "ENGINE_GROUP",
+    "NEXT",
     "Engine",
     "Options",
     "Remote",
     "Runner",
     "Session",
+    "StatefulSession",
     "choose_chunk",
     "engine_names",
     "find_engine",
@@ -25,4 +28,5 @@ __all__ = [
     "plan_name",
     "read_plan",
     "saturation",
+    "states_of",
 ]

@@ -52,7 +52,8 @@ class Explainer:
         """Return what moved in the seconds of an alarm, with a reference that is `old` bad blocks old."""
         slow = _slow(limits, old)[np.ix_(self._on_steps, self._on_steps)]
         scale = np.array(limits.scale)[self._on_steps]
-        return _explain(alarm.change, np.array(limits.step_covariance) + slow, scale, self._of_steps)
+        covariance = np.eye(len(scale)) if limits.steps is None else np.array(limits.steps.covariance)
+        return _explain(alarm.change, covariance + slow, scale, self._of_steps)
 
     def pulls(self, verdict: Verdict, limits: ModeLimits, region: str) -> dict[int, float]:
         """Return how far the features of a region moved beyond what the other regions make likely, in standard deviations."""
@@ -60,7 +61,7 @@ class Explainer:
         if verdict.score <= 1 or not len(own):
             return {}
         covariance = np.array(limits.covariance) + _slow(limits, verdict.old)
-        beyond, spread = Moved(verdict.change, covariance).beyond_others(own)
+        beyond, spread = ChangeAmongOthers(verdict.change, covariance).beyond_others(own)
         return dict(zip(own.tolist(), (beyond / spread).tolist(), strict=True))
 
 
@@ -79,7 +80,7 @@ def _slow(limits: ModeLimits, old: int) -> np.ndarray:
 def _explain(
     change: np.ndarray, covariance: np.ndarray, scale: np.ndarray, features: Sequence[BlockFeature]
 ) -> Explanation:
-    moved = Moved(change, covariance)
+    moved = ChangeAmongOthers(change, covariance)
     regions = list(dict.fromkeys(one.region for one in features))
     distances = {one: moved.part(_where(features, one)) for one in regions}
     worst = max(distances, key=distances.__getitem__)
@@ -113,7 +114,7 @@ def _where(features: Sequence[BlockFeature], region: str, quantity: str | None =
     )
 
 
-class Moved:
+class ChangeAmongOthers:
     """A change of the features, seen against the scatter of good blocks; formulas of the conditional normal distribution."""
 
     def __init__(self, change: np.ndarray, covariance: np.ndarray) -> None:

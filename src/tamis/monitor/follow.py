@@ -20,7 +20,10 @@ State = Literal["good", "bad", "unscored", "no data", "no beam", "unknown mode"]
 EVENTS_MIN, STEPS_MIN = 1000, 3  # of a block that can be judged
 AGAIN_AFTER = 3  # flagged blocks, after which a new reference may begin
 OLD_AFTER = 10  # flagged blocks, after which the reference counts as old: the stream goes on changing slowly
-SETTLED = 20  # good blocks, after which a level that began with a fault counts as the usual one
+DOUBTED, BRIEFLY_DOUBTED = (
+    60,
+    10,
+)  # good blocks, after which a level that came after a fault counts as the usual one
 CLOSER = 0.5  # ratio of the scores against the reference before a fault and the one after it: the fault is over below
 WHOLE = 0.9  # of the events of a typical block
 STALE_AFTER = 120  # flagged blocks, after which the reference is nothing to compare the next run with
@@ -82,6 +85,7 @@ class ModeState:
     age: int = 0
     flagged: int = 0  # blocks in a row
     alarmed: bool = False  # at the end of the last block
+    doubted: int = 0  # good blocks for which `earlier` is kept
     earlier: np.ndarray = field(
         default_factory=lambda: np.zeros(0, np.float32)
     )  # the reference before the last fault, of which it may keep a part
@@ -127,7 +131,7 @@ class BlockJudge:
                 return Verdict(
                     block.key, "unscored", reason="it is short, and there is nothing to compare it with"
                 )
-            self._begin(block, limits)
+            self._begin(compared_part(block, self._watch, self._bursts(block, limits)), limits)
             known = (
                 "the first block of its beam mode"
                 if state is None
@@ -225,18 +229,17 @@ class BlockJudge:
         self, block: ObservedBlock, reference: np.ndarray, limits: ModeLimits, how: int, *, lasting: bool
     ) -> list[StepAlarm]:
         """Return the alarms of the steps of a block; a stream without seconds has none."""
-        if self._watch.second is None:
+        steps = limits.steps
+        if self._watch.second is None or steps is None:
             return []
-        usable = block.step_events >= LEAST_EVENTS * limits.step_events
+        usable = block.step_events >= LEAST_EVENTS * steps.events
         values = np.zeros((len(block.step), len(self._on_steps)))
         values[:, self._on_steps] = block.step_features
         usable &= np.isfinite(values).all(axis=1)
-        weight = weight_of_events(block.step_events, limits.step_events)
+        weight = weight_of_events(block.step_events, steps.events)
         found = self._run(block, np.where(usable[:, None], values, 0), reference, weight, STEP + how)
         scores = np.where(usable, np.ravel(found["score"]), 0)
-        limit, pair = (
-            (limits.first_step, limits.first_step) if how == BETWEEN else (limits.step, limits.step_pair)
-        )
+        limit, pair = (steps.first, steps.first) if how == BETWEEN else (steps.alone, steps.pair)
         changes = found["change"][:, self._on_steps]
         return find_alarms(block.step, scores, changes, limit, pair, lasting=lasting)
 
@@ -264,20 +267,28 @@ class BlockJudge:
         if score <= 1:
             if state.age == 0 and block.events < WHOLE * limits.events:
                 return  # too short to be the reference of a run
-            if state.flagged and (state.age >= SETTLED or not len(state.earlier)):
-                state.earlier = state.reference
             if state.flagged >= OLD_AFTER:
-                state.age = 0
+                now = self._distance(block, state.reference, limits, WITHIN).score
+                # If that is much, the fault may go on, and be as small as what changes slowly.
+                state.doubted = DOUBTED if now > 1 else BRIEFLY_DOUBTED
+                state.earlier, state.age = state.reference, 0
+            elif state.age > state.doubted:
+                state.earlier = state.earlier[:0]
             weight = weight_of(state.age)
-            state.reference = (state.reference + weight * (residual - state.reference)).astype(np.float32)
+            state.reference = self._moved(state.reference, residual, weight)
             state.age, state.flagged = state.age + 1, 0
             return
         state.flagged += 1
         if state.flagged < AGAIN_AFTER:
             return
         now = self._distance(block, state.before, limits, BETWEEN).score
-        if now < min(1.0, state.begun):
-            state.reference, state.age, state.flagged, state.begun = residual.astype(np.float32), 1, 0, now
+        if now < min(1.0, CLOSER * state.begun):
+            state.reference, state.age = self._moved(residual, residual, 1.0), 1
+            state.flagged, state.begun = 0, now
+
+    def _moved(self, reference: np.ndarray, residual: np.ndarray, weight: float) -> np.ndarray:
+        """Return a reference that has moved towards the residual of a good block; with the weight 1 a new one begins."""
+        return (reference + weight * (residual - reference)).astype(np.float32)
 
     def _bursts(self, block: ObservedBlock, limits: ModeLimits) -> list[Burst]:
         """Return the steps in which an event had too many of what is counted."""

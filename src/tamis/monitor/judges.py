@@ -14,6 +14,8 @@ from tamis.monitor.detectors import DETECTORS
 from tamis.monitor.features import ObservedBlock
 from tamis.monitor.follow import BlockJudge, Step, Verdict
 from tamis.monitor.model import monitor_of
+from tamis.monitor.sequence.judge import open_sequence_judge
+from tamis.monitor.sequence.student_judge import StudentJudge
 
 
 class Judge(Protocol):
@@ -35,6 +37,10 @@ def open_judge(bundle: Bundle, engine: str = "auto") -> Judge:
     if model.detector in DETECTORS:
         follows = DETECTORS[model.detector].follows
         return BlockJudge(model.watch, step_of(bundle, engine), model.modes, follows=follows)
+    if model.detector in ("lstm", "xlstm"):
+        return open_sequence_judge(bundle, engine)
+    if model.detector == "student":
+        return StudentJudge(model.watch, step_of(bundle, engine), model.modes)
     raise BundleError(f"{bundle.path} has the detector {model.detector!r}, which this version does not know")
 
 

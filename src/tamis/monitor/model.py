@@ -9,23 +9,29 @@ from tamis.monitor.watch import Watch
 MONITOR_FILE = "monitor.json"
 
 
+class StepLimits(Document):
+    """Above which values a step raises an alarm, and what the steps of good blocks scatter."""
+
+    alone: float  # of the score
+    pair: float  # of the scores of two steps, one after the other
+    first: float  # of the scores in the first block of a run
+    events: float  # of a typical step
+    covariance: list[list[float]]  # of the changes of steps, for the features that they have
+
+
 class ModeLimits(Document):
     """Above which values a block of one mode is bad, and what good blocks scatter."""
 
     within: float  # of the score
     between: float  # of the score of the first block of a run
-    step: float  # of the score of a step
-    step_pair: float  # of the scores of two steps, one after the other
-    first_step: float  # of the scores of steps in the first block of a run
     events: float  # of a typical block
-    step_events: float  # of a typical step
     most: dict[str, list[int]]  # of each count, in bins of the condition: the smallest number that is a burst
     most_edges: list[float]  # of these bins
     blocks: int  # that it was trained on
     scale: list[float]  # of the features
     covariance: list[list[float]]  # of the changes of good blocks within a run, in units of the scale
     later_covariance: list[list[float]]  # of their changes against an old reference
-    step_covariance: list[list[float]]  # of the changes of steps, for the features that they have
+    steps: StepLimits | None = None  # without them, only bursts raise alarms
     # Standard deviations of the changes from run to run, in units of the scale; older models do not have them.
     between_spread: tuple[float, ...] = ()
 

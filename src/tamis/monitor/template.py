@@ -40,6 +40,11 @@ class Expectation:
         )
         return expected
 
+    def residuals(self, blocks: Sequence[ObservedBlock]) -> np.ndarray:
+        """Return the features of blocks less what is expected of them, in units of the scale."""
+        found: np.ndarray = np.stack([one.features for one in blocks]) / self.scale - self.of(blocks)
+        return found
+
 
 @dataclass(frozen=True)
 class ModeTemplate:
@@ -131,8 +136,7 @@ def changes_of_blocks(
     expectation: Expectation, blocks: Sequence[ObservedBlock], on_steps: np.ndarray, detector: StreamDetector
 ) -> Changes:
     """Return the changes of good blocks and of their steps against their reference."""
-    expected = expectation.of(blocks)
-    residual = np.stack([one.features for one in blocks]) / expectation.scale - expected
+    expected, residual = expectation.of(blocks), expectation.residuals(blocks)
     run = np.array([one.key[0] for one in blocks])
     if detector.follows:
         change, is_first = changes_of(residual, run)

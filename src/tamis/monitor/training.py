@@ -13,7 +13,7 @@ from tamis.monitor.alarms import pair_scores, weight_of_events
 from tamis.monitor.detectors import DETECTORS, StreamDetector
 from tamis.monitor.features import ObservedBlock, observed, steps_have
 from tamis.monitor.follow import unusable
-from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel
+from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel, StepLimits
 from tamis.monitor.stream import stream_blocks
 from tamis.monitor.template import (
     BETWEEN,
@@ -68,13 +68,13 @@ def fit_limits(
     step = LIMIT_MARGIN * tail_limit(good["step"], false_steps)
     most, edges = burst_limits(everything, watch)
     return ModeLimits(
-        within=limit, between=max(limit, 3 * float(good["between"].max(initial=0))),
-        step=step, step_pair=LIMIT_MARGIN * tail_limit(good["step_pair"], false_steps),
-        first_step=max(step, 2 * float(good["first_step"].max(initial=0))),
-        events=expectation.events, step_events=expectation.step_events, most=most, most_edges=edges, blocks=len(everything),
-        scale=expectation.scale.tolist(), covariance=template.covariance.tolist(),
-        later_covariance=template.later_covariance.tolist(), step_covariance=template.step_covariance.tolist(),
-        between_spread=tuple(template.between_spread.tolist()),
+        within=limit, between=max(limit, 3 * float(good["between"].max(initial=0))), events=expectation.events, most=most, most_edges=edges,
+        blocks=len(everything), scale=expectation.scale.tolist(), covariance=template.covariance.tolist(),
+        later_covariance=template.later_covariance.tolist(), between_spread=tuple(template.between_spread.tolist()),
+        steps=StepLimits(
+            alone=step, pair=LIMIT_MARGIN * tail_limit(good["step_pair"], false_steps), first=max(step, 2 * float(good["first_step"].max(initial=0))),
+            events=expectation.step_events, covariance=template.step_covariance.tolist(),
+        ),
     )  # fmt: skip
 
 
