@@ -15,7 +15,10 @@ import time
 import urllib.parse
 from typing import ClassVar
 
+import pyarrow.parquet as pq
 import pytest
+
+from tamis.monitor.journal import Journal
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +260,27 @@ def test_the_live_page_runs_beside_the_monitor(folder, model, tmp_path):
         assert interrupted(process)[0] == 130
     assert counts["bad"] > 100
     assert token.stat().st_mode & 0o077 == 0
+
+
+def test_alarms_of_an_incomplete_block_are_on_the_page(call, folder, model, tmp_path):
+    assert call("monitor", folder / "stream", "--model", model, "-o", tmp_path / "whole", "--json")[0] == 0
+    journal = Journal(tmp_path / "whole")
+    alarm = next(one for one in journal.alarms() if one.second > 10)
+    journal.close()
+    rows = pq.read_table(folder / "stream" / "steps-00001.parquet")
+    run, block, second = (rows[name].to_numpy() for name in ("run", "luminosityBlock", "second"))
+    begun = (run == alarm.run) & (
+        (block < alarm.block) | ((block == alarm.block) & (second <= alarm.last + 1))
+    )
+    (tmp_path / "stream").mkdir()
+    pq.write_table(rows.filter(begun), tmp_path / "stream" / "steps-00001.parquet")
+    arguments = ("--model", model, "-o", tmp_path / "out", "--follow", "--live", 0)
+    with running(tmp_path / "stream", *arguments) as (process, address):
+        end = time.monotonic() + 60
+        while not (raised := state_of(address)["raised"]) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert interrupted(process)[0] == 130
+    assert [(one["block"], one["second"], one["region"]) for one in raised] == [(alarm.block, alarm.second, alarm.region)]  # fmt: skip
 
 
 def test_a_journal_is_shown_until_ctrl_c(call, folder, model, tmp_path):

@@ -58,6 +58,25 @@ def test_features_are_means_and_widths(rows, watch):
     assert number == pytest.approx(ak.to_numpy(rows["EMBC_n"]).mean())
 
 
+def test_bits_that_are_the_same_everywhere_or_evenly_spread_have_no_unrest():
+    bits = Watch(
+        name="bits",
+        condition="c",
+        quantities=[WatchedQuantity(region=one, name="rate", values=one, resolution=0.001) for one in ("never", "even", "some")],
+    )  # fmt: skip
+    event = np.arange(2000)
+    columns = {"run": event * 0, "luminosityBlock": event * 0, "event": event, "c": event * 0}
+    flags = {"never": event < 0, "even": event < 30, "some": event % 7 == 0}
+    block = observed(sums_of(Events.of({**columns, **flags}).array, bits), bits)
+    assert np.isfinite(block.features).all()
+    found = {
+        (one.region, one.of): value for one, value in zip(features_of(bits), block.features, strict=True)
+    }
+    assert (found["never", "mean"], found["never", "width"], found["never", "unrest"]) == (0, 0, 0)
+    assert found["even", "mean"] == pytest.approx(30 / 2000)
+    assert found["even", "unrest"] < -5
+
+
 def test_any_columns_can_be_watched():
     random = np.random.default_rng(2)
     counts = random.poisson(4, 3000)

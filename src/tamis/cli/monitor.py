@@ -6,12 +6,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from tamis._base import UsageError, now_ns
 from tamis.cli.output import json_option, print_json, print_text, say
+
+if TYPE_CHECKING:
+    from tamis.monitor.journal import JournalAlarm
 
 
 @click.command(name="monitor", epilog="Example: tamis monitor stream --model lar.tamis -o monitored")
@@ -105,7 +108,7 @@ def command(
     try:
         if stream is not None:
             monitor_of(bundle)
-            with _served(output, page, told.dropped):
+            with _served(output, page, told.dropped) as told.page:
                 monitor = monitor_stream(
                     stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=told.verdict, alarmed=told.alarm, opened=told.opened,
                 )  # fmt: skip
@@ -142,12 +145,14 @@ class _Page(NamedTuple):
 
 
 @contextlib.contextmanager
-def _served(folder: Path, page: _Page, dropped: Callable[[], int] = lambda: 0) -> Iterator[None]:
-    """Serve the live page of a journal, if it is wanted, and print its address."""
+def _served(
+    folder: Path, page: _Page, dropped: Callable[[], int] = lambda: 0
+) -> Iterator[Callable[[JournalAlarm], None]]:
+    """Serve the live page of a journal, if it is wanted, and print its address; yield what shows an alarm on it."""
     if page.port is None:
         if page.token is not None or page.stale is not None:
             raise UsageError("--live-token and --live-stale are for the live page: add --live PORT")
-        yield
+        yield lambda _: None
         return
     from tamis.monitor.live import LiveServer, LiveSettings, token_of
 
@@ -156,7 +161,7 @@ def _served(folder: Path, page: _Page, dropped: Callable[[], int] = lambda: 0) -
     with LiveServer(folder, LiveSettings(page.port, page.host, token, page.stale), dropped) as server:
         may = "read-only" if token is None else f"the token is in {page.token}{'' if known else ', new'}"
         say(f"live page: {server.address} ({may})")
-        yield
+        yield server.take_alarm
 
 
 def _show(journal: Path, page: _Page, *, alone: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tamis.cli.output import say
 from tamis.monitor.hooks import Hook
@@ -18,6 +18,7 @@ class Announcer:
         """Open the hooks; `quiet` prints nothing."""
         self._hooks, self._quiet = [Hook(target, say) for target in hooks], quiet
         self.counts = Counter[str]()
+        self.page: Callable[[JournalAlarm], None] = lambda _: None  # where alarms are shown as well
 
     def verdict(self, judged: JudgedBlock) -> None:
         """Tell the verdict on a block."""
@@ -29,6 +30,7 @@ class Announcer:
 
     def alarm(self, alarm: JournalAlarm) -> None:
         """Tell an alarm, whose block has no verdict yet."""
+        self.page(alarm)
         for hook in self._hooks:
             hook.take_alarm(alarm)
         if not self._quiet:

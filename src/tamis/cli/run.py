@@ -51,6 +51,11 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON of good luminosity blocks by run (golden JSON): events of others are counted as masked, and not decided.",
 )
+@click.option(
+    "--monitor",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that grows by a row per event while the run goes on, for `tamis monitor FOLDER --follow`: paths, outcome, time, size.",
+)
 @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
 @click.option("--tree", help="Name of the tree; overrides that of the menu.")
 @alias_option
@@ -104,6 +109,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         tree=options["tree"],
         unit_events=options["unit_events"],
         lumi_mask=None if options["lumi_mask"] is None else read_lumi_mask(options["lumi_mask"]),
+        monitor=options["monitor"],
         stuck_s=options["stuck"],
         since_ns=since_ns,
         remote=_remote(options),

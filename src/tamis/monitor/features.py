@@ -9,6 +9,8 @@ import numpy as np
 from tamis.monitor.sums import BlockKey, BlockSums
 from tamis.monitor.watch import Watch, WatchedQuantity
 
+CALMEST = 1e-3  # of the means of steps: rare bits may be spread evenly by chance
+
 
 @dataclass(frozen=True)
 class BlockFeature:
@@ -69,7 +71,7 @@ def observed(block: BlockSums, watch: Watch) -> ObservedBlock:
         number_of_steps = block.sums[..., 0] / block.events[:, None]
         used = block.sums[..., 0] > 1
         ratio = np.where(used, (of_steps - mean) ** 2 * block.sums[..., 0] / width**2, 0)
-        unrest = np.log(ratio.sum(axis=0) / np.maximum(used.sum(axis=0) - 1, 1))
+        unrest = _unrest(ratio, used, width)
     unit = np.array([one.resolution for one in watch.quantities])
     table = np.stack([number, mean * unit, width * unit, unrest], axis=1)
     wanted = _wanted(watch)
@@ -95,12 +97,18 @@ def without_steps(block: ObservedBlock, watch: Watch, left_out: np.ndarray) -> O
         width = np.sqrt((values * (widths**2 + (means - mean) ** 2)).sum(axis=0) / total)
         used = values > 1
         ratio = np.where(used, (means - mean) ** 2 * values / width**2, 0)
-        unrest = np.log(ratio.sum(axis=0) / np.maximum(used.sum(axis=0) - 1, 1))
+        unrest = _unrest(ratio, used, width)
     table = np.stack([total / events.sum(), mean, width, unrest], axis=1)
     return replace(
         block, features=table[wanted], events=int(events.sum()), step=block.step[kept], most=block.most[kept], step_events=events,
         step_features=block.step_features[kept],
     )  # fmt: skip
+
+
+def _unrest(ratio: np.ndarray, used: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the unrest of each quantity; 0 for one that is the same everywhere, such as the bit of a path that accepts nothing."""
+    variance = ratio.sum(axis=0) / np.maximum(used.sum(axis=0) - 1, 1)
+    return np.where(width == 0, 0.0, np.log(np.maximum(variance, CALMEST)))
 
 
 def _wanted(watch: Watch) -> np.ndarray:

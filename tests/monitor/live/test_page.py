@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from tests.monitor.live.conftest import TOKEN, bad_blocks, copy_rows
 
+from tamis.monitor.features import without_steps
 from tamis.monitor.journal import Journal
 from tamis.monitor.live import LiveServer, LiveSettings
+from tamis.monitor.watch import lar_watch
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.browser
@@ -112,6 +114,96 @@ def test_an_alarm_appears_and_is_acknowledged(visit, before_alarm, tmp_path):
     ]
 
 
+@pytest.fixture
+def tripped(monitor, stream_features, judged_once):
+    """A monitor that has judged all blocks before a trip of the high voltage; a part of the block of the trip, and the remaining blocks."""
+    journal = Journal(judged_once)
+    trip = next(one for one in journal.alarms() if one.kinds[0] == "HVTRIP")
+    journal.close()
+    first = next(k for k, one in enumerate(stream_features) if one.key == (trip.run, trip.block))
+    feed(monitor, stream_features[:first])
+    whole = stream_features[first]
+    begun = without_steps(whole, lar_watch(), whole.step > trip.second + 6)
+    assert len(begun.step) < len(whole.step)
+    return monitor, trip, begun, stream_features[first:]
+
+
+def raise_alarms(monitor, server, block):
+    """Look at a block that is not complete, as a monitor that follows a stream does."""
+    alarms = monitor.look(block)
+    for one in alarms:
+        server.take_alarm(one)
+    return alarms
+
+
+def test_an_alarm_of_a_second_appears_before_its_block_is_complete(visit, tripped, tmp_path):
+    monitor, trip, begun, blocks = tripped
+    name = f"{trip.run}:{trip.block}"
+    with LiveServer(tmp_path / "out", LiveSettings(0, token=TOKEN, stale_s=1e6)) as server:
+        page = visit(server)
+        entries = page.locator(".alarm").count()
+        entry = page.locator(f'.alarm[data-alarm="{name}"]')
+        start = time.monotonic()
+        (alarm,) = raise_alarms(monitor, server, begun)
+        entry.wait_for()
+        assert time.monotonic() - start < 5  # a second, on a machine that does nothing else
+        shown = entry.inner_text()
+        for words in (
+            f"block {trip.block}, second {trip.second}",
+            "tau in EMBC up",
+            "HVTRIP",
+            "no verdict yet",
+        ):
+            assert words in shown
+        tile = page.locator(".tile", has=page.get_by_text("EMBC", exact=True))
+        assert tile.locator(".state").inner_text().strip() == "alarm"
+        assert page.locator(".tile[data-state=alarm]").count() == 1
+        assert f"second {trip.second}, tau in EMBC up" in page.locator("#spoken").inner_text()
+        assert entry.get_by_role("button", name=re.compile("Acknowledge")).count() == 0
+        entry.locator(".open").click()
+        evidence = page.locator("#evidence")
+        evidence.get_by_text("its evidence comes with the verdict").wait_for()
+        page.keyboard.press("a")
+        assert not page.locator("#note").is_visible()
+        again = visit(server)  # a page that is opened later knows it too
+        again.locator(f'.alarm.raised[data-alarm="{name}"]').wait_for()
+
+        (bad,) = feed(monitor, blocks[:1])
+        assert alarm.second == bad.alarms[0].second
+        for one in (page, again):
+            one.locator(f'.alarm:not(.raised)[data-alarm="{name}"]').wait_for()
+            assert one.locator(".alarm").count() == entries + 1
+            assert one.locator(".alarm.raised").count() == 0
+            assert one.locator(".tile[data-state=alarm]").count() == 0
+        assert f"seconds {trip.second}–{trip.last}" in entry.inner_text()
+        assert page.locator("#spoken").inner_text().count("Alarm") == 1
+        evidence.get_by_text("What moved most").wait_for()
+        assert (
+            evidence.locator("table.seconds tbody tr")
+            .all_inner_texts()[0]
+            .startswith(f"{trip.second}–{trip.last}")
+        )
+        feed(monitor, blocks[1:2])
+        page.locator("#block", has_text=str(blocks[1].key[1])).wait_for()
+        assert f"blocks {trip.block}–{trip.block + 1}, from second {trip.second}" in entry.inner_text()
+        assert page.locator(".alarm").count() == entries + 1
+
+
+def test_an_alarm_whose_block_is_good_goes(visit, tripped, stream_features, tmp_path):
+    monitor, trip, begun, blocks = tripped
+    good = replace(stream_features[blocks[0].key[1] - 3], key=blocks[0].key)
+    with LiveServer(tmp_path / "out", LiveSettings(0, stale_s=1e6)) as server:
+        page = visit(server)
+        raise_alarms(monitor, server, begun)
+        page.locator(".alarm.raised").wait_for()
+        assert feed(monitor, [good]) == []
+        page.locator(".alarm.raised").wait_for(state="detached")
+        page.get_by_text(
+            f"The alarm of run {trip.run}, block {trip.block} has gone: the block is good"
+        ).wait_for(state="attached")
+        assert page.locator(".tile[data-state=good]").count() == 4
+
+
 def test_a_page_without_a_token_is_read_only(visit, judged):
     with LiveServer(judged, LiveSettings(0, stale_s=1e6)) as server:
         page = visit(server)
@@ -191,7 +283,7 @@ def test_an_alarm_opens_its_evidence(visit, live, judged):
     entry.locator(".open").click()
     evidence = page.get_by_role("dialog", name=re.compile(f"Run {worst.run}, block"))
     evidence.get_by_text("What moved most").wait_for()
-    first = evidence.locator("tbody tr").first.inner_text()
+    first = evidence.locator("table:not(.seconds) tbody tr").first.inner_text()
     assert first.startswith(f"{worst.region} {worst.quantity}")
     assert float(evidence.locator(".pull-bar i").first.evaluate("(one) => one.offsetWidth")) > 20
     assert worst.kinds[0] in evidence.inner_text()
@@ -246,6 +338,7 @@ def test_controls_have_names_and_colours_have_contrast(visit, live):
     for theme in ("light", "dark"):
         page = visit(live, color_scheme=theme)
         assert page.locator("html").get_attribute("data-theme") == theme
+        page.locator("#charts .plot[aria-label]").first.wait_for()  # they are drawn
         unnamed = page.evaluate("""[...document.querySelectorAll('button, select, input, [role=img], [role=slider], dialog, aside')]
             .filter((one) => !(one.getAttribute('aria-label') || one.getAttribute('aria-labelledby') || one.textContent.trim() || one.closest('label'))).map((one) => one.outerHTML)""")
         assert unnamed == []

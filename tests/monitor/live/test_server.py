@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import stat
 import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.monitor.live.conftest import TOKEN, bad_blocks, eventually
 
 from tamis._base import UsageError
-from tamis.monitor.journal import Journal
+from tamis.monitor.journal import Journal, JournalAlarm
 from tamis.monitor.live import LiveServer, LiveSettings, token_of
+from tamis.monitor.live.feed import RAISED_MOST
 from tamis.monitor.live.server import CONNECTIONS_MOST
 
 
@@ -148,6 +150,10 @@ def test_metrics_are_prometheus_text(live, judged):
     assert 0 < found[("tamis_monitor_seconds_since_last_block",)] < 600
     assert found[("tamis_monitor_judging_seconds_total",)] > 0
     assert found[("tamis_monitor_stale",)] == 0
+    journal = Journal(judged)
+    assert found[("tamis_monitor_second_alarms_total",)] == len(list(journal.alarms())) > 10
+    journal.close()
+    assert found[("tamis_monitor_raised_alarms",)] == 0
 
 
 def test_new_blocks_and_notes_come_as_events(monitor, stream_features, tmp_path):
@@ -176,6 +182,61 @@ def test_new_blocks_and_notes_come_as_events(monitor, stream_features, tmp_path)
             assert next(iter(other))[0] is None  # how long to wait before trying again
             assert other.take(1, "reset", "block")[0][0] == "reset"
             other.close()
+
+
+def alarm_in(key, second=53, region="EMBC"):
+    return JournalAlarm(*key, second, second, region, "tau", "up", ("HVTRIP",), 3.5, lasts=False)
+
+
+def test_alarms_come_before_the_verdict_and_end_with_it(monitor, stream_features, tmp_path):
+    with LiveServer(tmp_path / "out", LiveSettings(0)) as server:
+        reader = EventReader(server, json_of(server, "/api/state")["cursor"])
+        key = stream_features[0].key
+        assert reader.take(1, "raised")[0][2] == []
+        server.take_alarm(alarm_in(key))
+        ((_, _, raised),) = reader.take(1, "raised")
+        assert [(one["block"], one["second"], one["region"], one["kinds"]) for one in raised] == [(key[1], 53, "EMBC", ["HVTRIP"])]  # fmt: skip
+        other = alarm_in(stream_features[1].key, region="EMECA")
+        server.take_alarm(other)
+        server.take_alarm(other)
+        assert len(reader.take(1, "raised")[0][2]) == 2
+        assert [one["second"] for one in json_of(server, "/api/state")["raised"]] == [53, 53]
+        assert "tamis_monitor_raised_alarms 2\n" in ask(server, "/metrics")[1].decode()
+        again = EventReader(server, json_of(server, "/api/state")["cursor"])  # a client that comes later
+        assert len(again.take(1, "raised")[0][2]) == 2
+        again.close()
+        list(monitor.take(stream_features[0]))
+        found = reader.take(2, "block", "raised")
+        assert [kind for kind, *_ in found] == ["block", "raised"]
+        assert [one["region"] for one in found[1][2]] == ["EMECA"]
+        server.take_alarm(alarm_in(key))  # comes too late: the verdict has it
+        list(monitor.take(stream_features[1]))
+        assert reader.take(2, "block", "raised")[-1][2] == []
+        reader.close()
+
+
+def test_many_alarms_are_bounded(monitor, tmp_path):
+    with LiveServer(tmp_path / "out", LiveSettings(0)) as server:
+        for block in range(3 * RAISED_MOST):
+            server.take_alarm(alarm_in((1, block)))
+        eventually(lambda: any(one["block"] == 3 * RAISED_MOST - 1 for one in json_of(server, "/api/state")["raised"]))  # fmt: skip
+        assert len(json_of(server, "/api/state")["raised"]) == RAISED_MOST
+
+
+def test_the_evidence_of_a_block_has_its_alarms(live, judged):
+    journal = Journal(judged)
+    trip = next(one for one in journal.alarms() if one.kinds[0] == "HVTRIP")
+    journal.close()
+    told = json_of(live, f"/api/block?run={trip.run}&block={trip.block}")
+    found = JournalAlarm(
+        trip.run, trip.block, **told["alarms"][0] | {"kinds": tuple(told["alarms"][0]["kinds"])}
+    )
+    assert found.score == pytest.approx(trip.score)
+    assert replace(found, score=trip.score) == trip
+    state = json_of(live, "/api/state")["blocks"]
+    place = state["block"].index(trip.block)
+    assert state["alarms"][place] == told["alarms"]
+    assert state["alarms"][place - 5] == []
 
 
 def test_a_note_needs_the_token_and_a_name(live, judged):

@@ -17,7 +17,7 @@ import numpy as np
 
 from tamis.monitor.expected import unpacked_expected
 from tamis.monitor.features import features_of
-from tamis.monitor.journal import JOURNAL_FILE, NOTE_COLUMNS, unpacked
+from tamis.monitor.journal import ALARM_COLUMNS, JOURNAL_FILE, NOTE_COLUMNS, JournalAlarm, unpacked
 from tamis.monitor.sums import BlockKey
 from tamis.monitor.watch import Watch
 
@@ -25,13 +25,18 @@ BLOCKS_MOST = 20_000  # of a page: two weeks of blocks of a minute
 NOTES_MOST = 10_000
 EVENTS_MOST = 1_000  # that a client can catch up with; beyond, it loads the page's state again
 ROWS_MOST = 500  # that are read at a time
+RAISED_MOST = 200  # alarms of blocks without a verdict; beyond, the oldest are forgotten
 UNTIMED_BLOCK_S = 60.0  # length of a block whose stream does not have seconds
 PAUSES = 5  # times as long as an answer took to make, it is not made again
 NEVER_S = 1e12  # as JSON does not have infinities
 STALE_BLOCKS = 2  # lengths of a block, after which the page is stale
+_PAIRS = ", ".join(f"'{name}', a.{name}" for name in ALARM_COLUMNS[2:])
+_ALARMS = (
+    f"SELECT json_group_array(json_object({_PAIRS})) FROM alarm a WHERE a.run = b.run AND a.block = b.block"  # noqa: S608 - names of the journal
+)
 _ROW = (
     "b.run, b.block, b.state, b.score, b.reason, b.region, b.quantity, b.direction, b.kinds, b.bursts, b.mode, b.seconds,"
-    " e.time, e.id, b.observed, e.expected"
+    f" e.time, ({_ALARMS}), e.id, b.observed, e.expected"
 )
 
 
@@ -51,6 +56,7 @@ class LiveBlock(NamedTuple):
     mode: int
     seconds: int
     time: float | None  # when it was judged, in seconds since 1970
+    alarms: list[dict[str, Any]]  # of its seconds
 
 
 class LiveEvent(NamedTuple):
@@ -79,6 +85,7 @@ class JournalFeed:
         self._base = sqlite3.connect(address, uri=True, isolation_level=None)
         self._stale_s = stale_s
         self.version = 0  # grows with everything that is read
+        self.raised: dict[tuple[int, int, str, str], JournalAlarm] = {}  # alarms of blocks without a verdict
         self._made: dict[str, MadeText] = {}
         self._load()
 
@@ -128,7 +135,7 @@ class JournalFeed:
             block = self._take(row)
             self.counts[block.state] += 1
             self.judging += judging
-            self.last["block"] = row[13]
+            self.last["block"] = row[14]
         self._read_notes()
         if len(rows) < ROWS_MOST:
             self._data_version = version
@@ -145,12 +152,13 @@ class JournalFeed:
         self.identity = f"{facts.get('identity', '')}-{len(self.features)}"
 
     def _take(self, row: Iterable[Any]) -> LiveBlock:
-        run, number, state, score, reason, region, quantity, direction, kinds, bursts, mode, seconds, when, place, observed, expected = row  # fmt: skip
+        run, number, state, score, reason, region, quantity, direction, kinds, bursts, mode, seconds, when, alarms, place, observed, expected = row  # fmt: skip
         block = LiveBlock(
-            run, number, state, finite(score), reason, region, quantity, direction, kinds.split(), json.loads(bursts), mode, seconds, when
+            run, number, state, finite(score), reason, region, quantity, direction, kinds.split(), json.loads(bursts), mode, seconds, when, read_alarms(alarms)
         )  # fmt: skip
         key = (run, number)
         self.blocks[key], self._numbers[key] = block, self._stacked(observed, expected)
+        self.raised = {what: one for what, one in self.raised.items() if what[:2] != key}
         self.version += 1
         if place is not None:
             self.events.append(LiveEvent("block", place, self._block_text(key)))
@@ -181,6 +189,17 @@ class JournalFeed:
             self.version += 1
         del self.notes[:-NOTES_MOST]
 
+    def take_alarms(self, alarms: Iterable[JournalAlarm]) -> bool:
+        """Take alarms of blocks that have no verdict yet; return whether there were any."""
+        before = self.version
+        for one in alarms:
+            if (one.run, one.block) not in self.blocks:
+                self.raised[one.run, one.block, one.region, one.quantity] = one
+                self.version += 1
+        for what in list(self.raised)[:-RAISED_MOST]:
+            del self.raised[what]
+        return self.version > before
+
     @property
     def block_s(self) -> float:
         """Return the typical length of a block in seconds."""
@@ -210,6 +229,10 @@ class JournalFeed:
         """Return what has been read as text: a client gives it back to get what has come since."""
         return f"{self.identity}.{self.last['block']}.{self.last['note']}"
 
+    def alarms(self) -> int:
+        """Return how many alarms the journal has."""
+        return int(self._base.execute("SELECT COUNT(*) FROM alarm").fetchone()[0])
+
     def late(self) -> int:
         """Return how many parts came after the verdict of their block."""
         return int(self._base.execute("SELECT COUNT(*) FROM late").fetchone()[0])
@@ -224,7 +247,7 @@ class JournalFeed:
         state = {
             "cursor": self.cursor, "writable": writable, "stream": self.title.get("stream", ""), "model": self.title.get("model", ""),
             "regions": self.watch.regions if self.watch else [], "condition": self.watch.condition if self.watch else "", "features": [vars(one) for one in self.features],
-            "block_s": self.block_s, "stale_s": self.stale_s, "counts": dict(self.counts), "notes": self.notes, "blocks": columns,
+            "block_s": self.block_s, "stale_s": self.stale_s, "counts": dict(self.counts), "notes": self.notes, "raised": [vars(one) for one in self.raised.values()], "blocks": columns,
         }  # fmt: skip
         return json.dumps(state, separators=(",", ":")).encode()
 
@@ -276,6 +299,7 @@ class JournalFeed:
             "score": finite(told["score"]),
             "kinds": told["kinds"].split(),
             "bursts": json.loads(told["bursts"]),
+            "alarms": read_alarms(told["alarms"]),
         }
         told |= {"judging_s": judging, "features": [], "most": {}}
         numbers = self._stacked(observed, expected)
@@ -308,6 +332,12 @@ def open_cursor(text: str, identity: str) -> dict[str, int] | None:
     ):
         return None
     return {"block": int(numbers[0]), "note": int(numbers[1])}
+
+
+def read_alarms(text: str) -> list[dict[str, Any]]:
+    """Return the alarms of a block, in the order of time."""
+    alarms = sorted(json.loads(text), key=lambda one: (one["second"], -one["score"]))
+    return [{**one, "kinds": one["kinds"].split(), "lasts": bool(one["lasts"]), "score": finite(one["score"])} for one in alarms]  # fmt: skip
 
 
 def finite(number: float) -> float | None:

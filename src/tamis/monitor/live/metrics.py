@@ -18,6 +18,8 @@ def monitor_exposition(feed: JournalFeed, dropped: Callable[[], int]) -> str:
     judged = sum(feed.counts[state] for state in get_args(State) if state != "no data")
     samples: list[tuple[str, str, str, float]] = [
         ("tamis_monitor_alarms_total", "counter", "Bad blocks", feed.counts["bad"]),
+        ("tamis_monitor_second_alarms_total", "counter", "Alarms of seconds, of blocks with a verdict", feed.alarms()),
+        ("tamis_monitor_raised_alarms", "gauge", "Alarms of seconds, of blocks without a verdict", len(feed.raised)),
         ("tamis_monitor_late_parts_total", "counter", "Parts of blocks that came after the verdict, or twice", feed.late()),
         ("tamis_monitor_hook_reports_dropped_total", "counter", "Bad blocks that were not reported because a hook was too slow", dropped()),
         ("tamis_monitor_judging_seconds_total", "counter", "Time spent on the verdicts", feed.judging),

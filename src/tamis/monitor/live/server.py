@@ -8,6 +8,7 @@ import json
 import secrets
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,9 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tamis._base import EXPOSITION_TYPE, UsageError
-from tamis.monitor.journal import Journal
+from tamis.monitor.journal import Journal, JournalAlarm
 from tamis.monitor.live.access import is_allowed
-from tamis.monitor.live.feed import JournalFeed, now, open_cursor
+from tamis.monitor.live.feed import RAISED_MOST, JournalFeed, now, open_cursor
 from tamis.monitor.live.metrics import monitor_exposition
 from tamis.monitor.live.notes import note_of
 from tamis.monitor.live.wire import (
@@ -74,6 +75,7 @@ class LiveServer:
         self._waiting: dict[asyncio.Task[None], None] = {}  # that have not sent a request yet, by time
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams = 0
+        self._raised: deque[JournalAlarm] = deque(maxlen=RAISED_MOST)  # that the server has not taken yet
         self._problem = ""
         self.address = ""
         self._failure: BaseException | None = None
@@ -96,6 +98,10 @@ class LiveServer:
     ) -> None:
         """End the server."""
         self.close()
+
+    def take_alarm(self, alarm: JournalAlarm) -> None:
+        """Show an alarm of a block that has no verdict yet; any thread may call this, and never waits."""
+        self._raised.append(alarm)
 
     def close(self) -> None:
         """Close all connections, and end."""
@@ -130,14 +136,15 @@ class LiveServer:
     async def _refresh(self) -> None:
         """Look for what has come to the journal, and wake the clients that wait for it."""
         while True:
+            raised = self._feed.take_alarms([self._raised.popleft() for _ in range(len(self._raised))])
             try:
-                changed = self._feed.refresh()
+                changed = self._feed.refresh() or raised
                 self._problem = ""
             except (
                 sqlite3.Error,
                 ValueError,
             ) as error:  # a journal that is being moved, or a disk that is full
-                changed, self._problem = False, f"the journal cannot be read: {error}"
+                changed, self._problem = raised, f"the journal cannot be read: {error}"
             if changed:
                 news, self._news = self._news, asyncio.Event()
                 news.set()
@@ -244,6 +251,7 @@ class LiveServer:
             text = request.headers.get("last-event-id") or request.query.get("cursor", "")
             identity = self._feed.identity
             done = open_cursor(text, identity)
+            shown = None
             while True:
                 news = self._news
                 if done is None or identity != self._feed.identity or not self._reaches(done):
@@ -253,6 +261,10 @@ class LiveServer:
                     done[event.kind] = event.number
                     place = f"{identity}.{done['block']}.{done['note']}"
                     await _sent(writer, f"id: {place}\nevent: {event.kind}\ndata: {event.text}\n\n".encode())
+                # After the blocks: an alarm goes on in the verdict on its block. These have no cursor, as all are sent.
+                if shown != (raised := [vars(one) for one in self._feed.raised.values()]):
+                    await _sent(writer, f"event: raised\ndata: {json.dumps(raised)}\n\n".encode())
+                    shown = raised
                 await _sent(writer, f"event: beat\ndata: {json.dumps(self._beat())}\n\n".encode())
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), BEAT_S)

@@ -57,6 +57,7 @@ class RunPlan(Document):
     lumi_mask: dict[str, tuple[tuple[int, int], ...]] | None = None  # run -> ranges of good luminosity blocks
     unit_events: int
     files: tuple[InputFile, ...]
+    monitor: str | None = None  # folder that gets a row per event for `tamis monitor`
     fine_events: int = 0  # the last events, in smaller units so that workers finish together
     servers: tuple[str, ...] = ()  # addresses of servers that run models
     fallback: str | None = None  # the engine that replaces them if none answers

@@ -30,6 +30,7 @@ from tamis.trigger.run.dask import dask_cluster
 from tamis.trigger.run.documents import SERVERS, Mode, RunPlan, RunSummary, UnitResult
 from tamis.trigger.run.finish import SUMMARY, finish, read_summary
 from tamis.trigger.run.local import run_here
+from tamis.trigger.run.monitored import MonitoredFolder, check_monitored
 from tamis.trigger.run.planning import check_same, make_plan, read_plan, write_plan
 from tamis.trigger.run.times import TIME_PLANNING, TIME_STARTING
 from tamis.trigger.run.worker import Care
@@ -52,6 +53,7 @@ def run_menu(
     tree: str | None = None,
     unit_events: int | None = None,
     lumi_mask: LumiRanges | None = None,
+    monitor: str | Path | None = None,
     plugged: dict[str, UserStage] | None = None,
     stuck_s: float = STUCK_S,
     since_ns: int | None = None,
@@ -59,7 +61,8 @@ def run_menu(
 ) -> RunSummary:
     """Run a menu over files of events and write its output to a folder.
 
-    `lumi_mask` are the good luminosity blocks by run; events of others are only counted. `plugged` are additional stages; with
+    `lumi_mask` are the good luminosity blocks by run; events of others are only counted. `monitor` is a folder that gets a row per event
+    for `tamis monitor`. `plugged` are additional stages; with
     `remote`, the bundles of stages that name no engine run on servers. `stuck_s` is the time without a heartbeat after which a
     worker is replaced; `since_ns` is the start of the run, if it was before this call.
     """
@@ -91,6 +94,7 @@ def run_menu(
             tree=tree,
             unit_events=unit_events,
             lumi_mask=lumi_mask,
+            monitor=None if monitor is None else Path(monitor).absolute(),
             held=held,
         )
         laps.add(TIME_PLANNING, now_ns() - start, 0)
@@ -142,6 +146,7 @@ def _planned(
     tree: str | None,
     unit_events: int | None,
     lumi_mask: LumiRanges | None,
+    monitor: Path | None,
     held: dict[int, EventFile],
 ) -> RunPlan:
     old = read_plan(out)
@@ -157,9 +162,16 @@ def _planned(
         held=held,
     )
     if old is None:
+        if monitor is not None:
+            check_monitored(monitor, out)
+            new = new.model_copy(update={"monitor": str(monitor)})
         write_plan(out, new)
         return new
     check_same(old, new, out)
+    if monitor is not None and str(monitor) != old.monitor:
+        raise UsageError(
+            f"{out} was started with {f'--monitor {old.monitor}' if old.monitor else 'no --monitor'}: resume it in the same way"
+        )
     old = old.model_copy(update={name: getattr(new, name) for name in SERVERS})
     write_plan(out, old)  # a resumed run may use other servers
     return old
@@ -182,6 +194,10 @@ def _work(
     remaining = [unit for unit in units if unit.number not in done]
     total = sum(unit.stop - unit.start for unit in units)
     workers = max(1, len(started))
+    watched = None if plan.monitor is None else MonitoredFolder(plan, out)
+    if watched is not None:
+        for number in sorted(done):
+            watched.add(number)
     with progress("deciding", total, "events") as advance, ExitStack() as stack:
         advance(total - sum(unit.stop - unit.start for unit in remaining))
         results: Iterator[UnitResult]
@@ -196,6 +212,8 @@ def _work(
             results = run_here(plan, compiled, out, ((unit, Care()) for unit in remaining), held=held)
         for result in results:
             advance(result.counts.entered)
+            if watched is not None:
+                watched.add(result.unit.number)
     return workers
 
 

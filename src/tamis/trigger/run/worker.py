@@ -54,6 +54,7 @@ from tamis.trigger.run.documents import (
     most_frequent,
 )
 from tamis.trigger.run.kept import Kept, both, debug_columns, kept_columns, stream_columns, take
+from tamis.trigger.run.monitored import MONITORED, bytes_of_rows, write_monitored
 from tamis.trigger.run.planning import FILES_OPEN
 from tamis.trigger.run.times import (
     TIME_COLUMNS,
@@ -247,6 +248,7 @@ class _UnitWork:
             Unreadable(file=self._file(), start=b.start, stop=b.stop, reason=b.reason)
             for b in read.intact.broken
         ]
+        self.stored = np.zeros(len(self.entries))  # bytes of each event in streams, if it is monitored
         self.laps.add(TIME_READING, read.elapsed_ns, len(self.entries))
         self.laps.add(TIME_WAITING, waited_ns, len(self.entries))
 
@@ -265,6 +267,8 @@ class _UnitWork:
             decided = self._decisions(columns, outcome, found)
             decisions = pa.table({name: array_of_numbers(values) for name, values in decided.items()})
             parts.write_part(folder / parts.DECIDED, decisions.filter(~lost) if lost.any() else decisions)
+            if self.worker.plan.monitor is not None:
+                write_monitored(folder / MONITORED, columns, decided, found.spent_ns, self.stored, ~lost)
             histograms = self._histograms(columns, found, ~lost)
             self.laps.add(TIME_WRITING, now_ns() - start, len(self.entries))
             self.laps.add(TIME_UNIT, now_ns() - self.begin, len(self.entries))
@@ -361,6 +365,8 @@ class _UnitWork:
                 else stream_columns(self.program, found, rows)
             )
             table = with_columns(kept[name].rows(self.entries[rows]), added)
+            if self.worker.plan.monitor is not None:
+                self.stored[rows] += bytes_of_rows(table)
             notes = PartNotes(
                 added=tuple(column for column in found.added if column in added),
                 alone=separate_lists(table, self.worker.counters),

@@ -1,21 +1,31 @@
-// The list of alarms: bad blocks that follow each other with the same cause are one entry.
+// The list of alarms: bad blocks that follow each other with the same cause are one entry, and so are the alarms of a block that has no verdict yet.
 
-import { $, burst, cause, clock, el, number, symbol } from "./words.js";
+import { $, burst, cause, clock, el, moved, number, seconds, symbol } from "./words.js";
 import { keyOf } from "./journal.js";
 
 const PAGE = 60; // entries that are shown at a time
 
-// What an entry of each kind is called and where it is. Alarms of single seconds will be a second kind, made from events of their own.
+// What an entry of each kind is called and where it is.
 const KINDS = {
   block: {
     title: (entry) => cause(entry.last),
-    where: (entry) => (entry.first === entry.last ? `Run ${entry.last.run}, block ${entry.last.block}` : `Run ${entry.last.run}, blocks ${entry.first.block}–${entry.last.block}`),
+    where: ({ first, last }) => {
+      const [alarm] = burst(first) ? [] : first.alarms;
+      if (first === last) return `Run ${last.run}, block ${last.block}${alarm ? `, ${seconds(alarm)}` : ""}`;
+      return `Run ${last.run}, blocks ${first.block}–${last.block}${alarm ? `, from second ${alarm.second}` : ""}`;
+    },
     detail: (entry) => [entry.worst.kinds.slice(0, 2).join(" or "), burst(entry.worst).replace(cause(entry.worst) + ", ", "")],
+  },
+  raised: {
+    title: ({ last }) => moved(last.alarms[0]) + (last.alarms.length > 1 ? ` and ${last.alarms.length - 1} more` : ""),
+    where: ({ last }) => `Run ${last.run}, block ${last.block}, second ${Math.min(...last.alarms.map((one) => one.second))}`,
+    detail: ({ last }) => [last.alarms[0].kinds.slice(0, 2).join(" or "), "no verdict yet"],
   },
 };
 
 export class Alarms {
-  entries = []; // the oldest first
+  entries = []; // of bad blocks, the oldest first
+  raised = []; // of blocks that have no verdict yet
   chosen = null;
   #items = new Map();
   #shown = PAGE;
@@ -39,6 +49,7 @@ export class Alarms {
     this.#keys.clear();
     this.journal.blocks.forEach((block, k) => this.#add(block, this.journal.blocks[k - 1]));
     this.journal.notes.forEach((note) => this.note(note));
+    this.#group();
     this.#items.clear();
     $("alarm-list").replaceChildren();
     this.draw();
@@ -46,16 +57,39 @@ export class Alarms {
 
   /** Take a new block; return whether it begins an alarm. */
   add({ block, inOrder }) {
+    const told = this.raised.find((one) => one.id === keyOf(block));
+    this.#group();
+    if (told && block.state !== "bad") this.announce(`The alarm of run ${block.run}, block ${block.block} has gone: the block is ${block.state}`);
     if (!inOrder) {
       this.load();
       return block.state === "bad";
     }
     const entry = this.#add(block, this.journal.blocks.at(-2));
-    if (entry?.first === block) {
+    if (told && this.chosen === told.id) this.chosen = entry?.id ?? null;
+    if (entry?.first === block && !told) {
       entry.fresh = true;
       this.announce(`Alarm: run ${block.run}, block ${block.block}, ${cause(block)}`);
     }
     return entry?.first === block;
+  }
+
+  /** Take alarms of blocks that have no verdict yet. */
+  raise(alarms) {
+    this.#group();
+    for (const one of alarms) this.announce(`Alarm: run ${one.run}, block ${one.block}, second ${one.second}, ${moved(one)}`);
+    for (const entry of this.raised) entry.fresh = alarms.some((one) => keyOf(one) === entry.id);
+  }
+
+  /** Make one entry of the alarms of each block that has no verdict yet, the largest first. */
+  #group() {
+    const groups = new Map();
+    for (const one of this.journal.raised) groups.set(keyOf(one), [...(groups.get(keyOf(one)) ?? []), one]);
+    this.raised = [...groups].map(([id, alarms]) => {
+      alarms.sort((a, b) => b.score - a.score);
+      const [{ run, block, region, score }] = alarms;
+      const open = { run, block, region, score, state: "alarm", reason: moved(alarms[0]), alarms };
+      return { kind: "raised", id, first: open, last: open, worst: open, note: null };
+    });
   }
 
   #add(block, before) {
@@ -75,7 +109,7 @@ export class Alarms {
 
   /** Return the entry of a block. */
   of(block) {
-    return this.#keys.get(keyOf(block)) ?? null;
+    return this.#keys.get(keyOf(block)) ?? this.raised.find((one) => one.id === keyOf(block)) ?? null;
   }
 
   /** Take a note: an entry counts as seen once any of its blocks is acknowledged, or overridden. */
@@ -85,12 +119,12 @@ export class Alarms {
   }
 
   get open_entries() {
-    return this.entries.filter((one) => !one.note);
+    return [...this.entries.filter((one) => !one.note), ...this.raised];
   }
 
   draw() {
     const unseen = this.open_entries;
-    const wanted = ($("only-open").checked ? unseen : this.entries).slice().reverse();
+    const wanted = ($("only-open").checked ? unseen : [...this.entries, ...this.raised]).slice().reverse();
     const shown = wanted.slice(0, this.#shown);
     const list = $("alarm-list");
     const items = shown.map((entry) => this.#item(entry));
@@ -125,8 +159,9 @@ export class Alarms {
     const { note } = entry;
     const { title, where, detail } = KINDS[entry.kind];
     const running = this.#isRunning(entry);
+    const judged = entry.kind === "block";
     const top = entry.worst.score ?? 0;
-    const text = [title(entry), where(entry), note?.time, running, top].join("|");
+    const text = [entry.kind, title(entry), where(entry), note?.time, running, top].join("|");
     if (text !== parts.text) {
       parts.text = text;
       const more = [...detail(entry), top > 1 ? `score up to ${number(top)}` : ""].filter(Boolean).join(" · ");
@@ -138,7 +173,8 @@ export class Alarms {
         who ? el("div", { className: "who" }, `✓ ${who}${note.text ? `: ${note.text}` : ""}`) : "",
       );
       parts.item.classList.toggle("acknowledged", Boolean(note));
-      parts.act.hidden = Boolean(note) || !this.journal.writable;
+      parts.item.classList.toggle("raised", !judged);
+      parts.act.hidden = Boolean(note) || !this.journal.writable || !judged;
       parts.act.setAttribute("aria-label", `Acknowledge ${title(entry)}, ${where(entry)}`);
     }
     parts.item.classList.toggle("chosen", this.chosen === entry.id); // apart: new content while the mouse is down would lose the click
@@ -146,7 +182,7 @@ export class Alarms {
   }
 
   #isRunning(entry) {
-    return entry.last === this.journal.blocks.at(-1);
+    return entry.kind === "raised" || entry.last === this.journal.blocks.at(-1);
   }
 
   pick(entry, show) {
@@ -157,9 +193,11 @@ export class Alarms {
     if (show) this.open(this.#isRunning(entry) ? entry.last : entry.worst);
   }
 
-  /** Return the chosen entry, or the newest one that is not acknowledged. */
+  /** Return the chosen entry, or the newest one that can be acknowledged. */
   get current() {
-    return this.entries.find((one) => one.id === this.chosen) ?? this.open_entries.at(-1) ?? null;
+    const chosen = this.entries.find((one) => one.id === this.chosen);
+    if (chosen || this.raised.some((one) => one.id === this.chosen)) return chosen ?? null;
+    return this.open_entries.findLast((one) => one.kind === "block") ?? null;
   }
 
   #key(event) {

@@ -1,6 +1,7 @@
 // The evidence of one block: why it was declared what it is.
 
-import { $, STATES, cause, clock, el, featureName, number, symbol } from "./words.js";
+import { keyOf } from "./journal.js";
+import { $, STATES, cause, clock, el, featureName, moved, number, seconds, symbol } from "./words.js";
 
 const MOST = 10; // features in the table
 const FAR = 5; // standard deviations
@@ -33,10 +34,23 @@ export class Evidence {
     return true;
   }
 
+  /** Take the verdict on a block whose alarms are shown. */
+  judge(block) {
+    if (this.block?.state !== "alarm" || keyOf(this.block) !== keyOf(block)) return;
+    this.block = block;
+    this.draw();
+  }
+
   async draw() {
     const { block } = this;
     if (!block) return;
     const request = ++this.#request;
+    if (block.state === "alarm") {
+      const own = this.journal.raised.filter((one) => keyOf(one) === keyOf(block));
+      const words = el("p", {}, "This block is not complete: its evidence comes with the verdict.");
+      $("evidence-body").replaceChildren(el("p", { className: "verdict bad" }, symbol("alarm"), "alarm"), words, ...alarmTable(own));
+      return;
+    }
     const answer = await fetch(`api/block?run=${block.run}&block=${block.block}`).catch(() => null);
     if (request !== this.#request) return;
     if (!answer?.ok) {
@@ -44,7 +58,7 @@ export class Evidence {
       return;
     }
     const told = await answer.json();
-    $("evidence-body").replaceChildren(...this.#verdict(told), ...this.#buttons(told), ...(told.score > 1 ? [...pulls(told), ...bursts(told)] : [...bursts(told), ...pulls(told)]), ...notes(told));
+    $("evidence-body").replaceChildren(...this.#verdict(told), ...this.#buttons(told), ...alarmTable(told.alarms), ...(told.score > 1 ? [...pulls(told), ...bursts(told)] : [...bursts(told), ...pulls(told)]), ...notes(told));
     for (const canvas of $("evidence-body").querySelectorAll("canvas")) drawSeconds(canvas, told);
   }
 
@@ -81,6 +95,17 @@ export class Evidence {
     const other = this.journal.decided(told).state === "bad" ? "good" : "bad";
     return [el("div", { className: "buttons" }, button("acknowledge", "Acknowledge"), button("comment", "Comment"), ...(judged ? [button(other, `Declare ${other}`)] : []))];
   }
+}
+
+function alarmTable(alarms) {
+  if (!alarms.length) return [];
+  const rows = alarms.slice(0, 12).map((one) => el("tr", {},
+    el("td", {}, seconds(one).replace(/^seconds? /, "") + (one.lasts ? ", from before" : "")),
+    el("td", {}, moved(one)),
+    el("td", {}, one.kinds.slice(0, 2).join(" or ")),
+    el("td", {}, number(one.score))));
+  const head = ["Second", "What moved", "Likely", "× limit"].map((name) => el("th", { scope: "col" }, name));
+  return [el("h3", {}, "Alarms"), el("table", { className: "seconds" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows))];
 }
 
 function pulls(told) {

@@ -5,6 +5,7 @@ const SILENCE_MS = 25_000; // without a sign of life the connection is lost
 const RETRY_MS = [1000, 2000, 5000, 10_000];
 
 export const keyOf = (one) => `${one.run}:${one.block}`;
+const nameOf = (alarm) => [keyOf(alarm), alarm.region, alarm.quantity].join();
 
 export class Journal extends EventTarget {
   blocks = [];
@@ -12,6 +13,7 @@ export class Journal extends EventTarget {
   notes = [];
   notesOf = new Map();
   overrides = new Map(); // the last one of each block
+  raised = []; // alarms of blocks that have no verdict yet
   link = "waiting"; // live, lost
   problem = "";
   written = null; // when the last block was written, by the clock of the server
@@ -71,6 +73,11 @@ export class Journal extends EventTarget {
       this.#addNote(note);
       this.dispatchEvent(new CustomEvent("note", { detail: note }));
     });
+    on("raised", (alarms) => {
+      const known = new Set(this.raised.map(nameOf));
+      this.raised = alarms;
+      this.dispatchEvent(new CustomEvent("raised", { detail: alarms.filter((one) => !known.has(nameOf(one))) }));
+    });
     on("beat", (beat) => {
       this.ahead = beat.now - Date.now() / 1000;
       this.written = beat.written;
@@ -96,6 +103,7 @@ export class Journal extends EventTarget {
       this.byKey.set(keyOf(facts), facts);
       if (!inOrder) this.blocks.sort(COMPARE);
     }
+    this.raised = this.raised.filter((one) => keyOf(one) !== keyOf(facts));
     this.written = Math.max(this.written ?? 0, facts.time ?? 0) || null;
     this.dispatchEvent(new CustomEvent("block", { detail: { block: facts, numbers: { value, expected, spread }, inOrder } }));
   }

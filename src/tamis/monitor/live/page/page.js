@@ -39,7 +39,13 @@ journal.addEventListener("loaded", () => {
 journal.addEventListener("block", ({ detail }) => {
   trends.add(detail);
   alarms.add(detail);
+  evidence.judge(detail.block);
   if (!detail.inOrder) trends.load();
+  redraw();
+});
+journal.addEventListener("raised", ({ detail }) => {
+  alarms.raise(detail);
+  if (evidence.block?.state === "alarm") evidence.draw();
   redraw();
 });
 journal.addEventListener("note", ({ detail }) => {
@@ -144,7 +150,8 @@ function show(block) {
   const entry = alarms.of(block);
   if (entry) alarms.pick(entry, false);
   if (block.region && journal.regions.includes(block.region) && block.region !== region) choose(block.region);
-  trends.select(journal.blocks.indexOf(journal.byKey.get(`${block.run}:${block.block}`)));
+  const known = journal.byKey.get(`${block.run}:${block.block}`);
+  if (known) trends.select(journal.blocks.indexOf(known));
   evidence.open(block);
 }
 
@@ -228,7 +235,7 @@ document.addEventListener("keydown", (event) => {
     "?": () => $("help").showModal(),
     a: () => {
       const block = evidence.block ?? alarms.current?.last;
-      if (block) ask("acknowledge", block);
+      if (block && block.state !== "alarm") ask("acknowledge", block);
     },
     u: () => $("only-open").click(),
     t: switchTheme,

@@ -1,6 +1,6 @@
 // A tile for each region: its state now, since when, and the last blocks as a strip.
 
-import { $, STATES, burst, cause, el, symbol } from "./words.js";
+import { $, STATES, burst, cause, el, moved, symbol } from "./words.js";
 
 const STRIP = 60; // blocks
 
@@ -48,16 +48,19 @@ export class Tiles {
     const { blocks } = this.journal;
     const last = blocks.at(-1);
     for (const [region, { tile, state, since, strip }] of this.#tiles) {
+      const alarm = this.journal.raised.find((one) => !region || one.region === region || one.region === "all");
       const now = last ? regionState(this.journal, last, region) : "no data";
-      tile.dataset.state = now.replace(" ", "-");
-      state.replaceChildren(symbol(now), STATES[now]?.words ?? now);
+      const shown = alarm && now !== "bad" ? "alarm" : now;
+      tile.dataset.state = shown.replace(" ", "-");
+      state.replaceChildren(symbol(shown), STATES[shown]?.words ?? shown);
       let first = blocks.length - 1;
       while (first > 0 && regionState(this.journal, blocks[first - 1], region) === now) first--;
       const length = blocks.length - first;
       const by = last ? this.journal.decided(last).by : "";
       const why = !last ? "nothing has come yet" : now === "bad" && last.state === "bad" ? causeIn(last, region) : now === "quiet" ? `bad: ${cause(last)}` : last.reason;
       const count = length > 1 ? `${length.toLocaleString("en")} blocks` : "1 block";
-      since.textContent = by ? `${by} says so` : why ? `${why}${last && now === "bad" ? ` · ${count}` : ""}` : `for ${count}`;
+      if (shown === "alarm") since.textContent = `second ${alarm.second} of block ${alarm.block}: ${moved(alarm)}`;
+      else since.textContent = by ? `${by} says so` : why ? `${why}${last && now === "bad" ? ` · ${count}` : ""}` : `for ${count}`;
       since.title = since.textContent;
       this.#strip(strip, blocks.slice(-STRIP).map((one) => regionState(this.journal, one, region)));
     }

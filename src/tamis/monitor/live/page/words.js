@@ -3,6 +3,7 @@
 export const STATES = {
   good: { symbol: "good", words: "good" },
   bad: { symbol: "bad", words: "bad" },
+  alarm: { symbol: "bad", words: "alarm" },
   quiet: { symbol: "quiet", words: "not the cause" },
   unscored: { symbol: "unscored", words: "unscored" },
   "no data": { symbol: "no-data", words: "no data" },
@@ -62,8 +63,18 @@ export function cause(block) {
     const most = block.bursts.reduce((a, b) => (b.number > a.number ? b : a));
     return `burst in ${most.region}`;
   }
-  const where = block.region === "all" ? "all regions" : block.region;
-  return block.direction === "unrest" ? `${block.quantity} in ${where} unsteady` : `${block.quantity} in ${where} ${block.direction}`;
+  return moved(block);
+}
+
+/** Return what moved in a block or an alarm, such as "tau in EMBC up". */
+export function moved(one) {
+  const where = one.region === "all" ? "all regions" : one.region;
+  return one.direction === "unrest" ? `${one.quantity} in ${where} unsteady` : `${one.quantity} in ${where} ${one.direction}`;
+}
+
+/** Return the seconds of an alarm in words. */
+export function seconds(alarm) {
+  return alarm.last > alarm.second ? `seconds ${alarm.second}–${alarm.last}` : `second ${alarm.second}`;
 }
 
 /** Return the largest burst of a bad block, or of one of its regions; nothing for other blocks. */
