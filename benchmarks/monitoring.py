@@ -1,4 +1,4 @@
-"""How well the template detector finds faults, on streams that it has not seen: `tamis evaluate --stream` for good, known and held-out streams.
+"""How well the template detector finds faults on streams that it has not seen, and how much better than simpler detectors.
 
 python benchmarks/monitoring.py -o monitoring.json
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tamis.events import open_writer
 from tamis.monitor import lar_watch
+from tamis.monitor.comparison import compare_monitors
 from tamis.monitor.evaluation import evaluate_stream
 from tamis.monitor.training import train_monitor
 from tamis.records import TRUTH_FILE, write_record
@@ -19,7 +20,8 @@ from tamis.simulate.lar import LarStream, plan_stream, simulate_lar
 from tamis.simulate.lar.truth import truth_of
 
 TRAINED = ("pp", "pp", "pp", "pbpb")
-JUDGED = (("pp", "none"), ("pbpb", "none"), ("pp", "known"), ("pp", "held-out"), ("pbpb", "known"))
+JUDGED = tuple((mode, faults) for faults in ("none", "known", "held-out") for mode in ("pp", "pbpb"))
+BASELINES = ("mahalanobis", "ewma", "pca")
 FAULT_RATE = 0.5  # of the usual one, so that most faults are alone
 
 
@@ -47,22 +49,33 @@ def main() -> None:
             write_stream(folder / f"good-{k}", LarStream(mode, hours, "none", 1.0, "steps", seed + k))
             for k, mode in enumerate(TRAINED)
         ]
-        bundle = train_monitor(streams, lar_watch(), folder / "lar.tamis").bundle
-        records = []
+        bundles = [
+            train_monitor(streams, lar_watch(), folder / f"lar-{name}.tamis", name).bundle
+            for name in ("template", *BASELINES)
+        ]
+        records, comparisons, good = [], [], dict[str, Path]()
         for k, (mode, faults) in enumerate(JUDGED):
             stream = LarStream(mode, hours, faults, FAULT_RATE, "steps", seed + 100 + k)
-            record = evaluate_stream(bundle, write_stream(folder / f"{mode}-{faults}", stream))
+            judged = write_stream(folder / f"{mode}-{faults}", stream)
+            record = evaluate_stream(bundles[0], judged)
             records.append(record.model_dump())
             print(
                 record.stream,
-                f"{record.false_alarms} of {record.good_blocks} good blocks, at most {record.false_upper:.2g}",
+                f"{record.false_alarms} of {record.good_blocks} good blocks, at most {record.false_upper:.2g}; in tenths of the luminosity {record.false_by_luminosity}",
             )
             for one in record.kinds:
                 print(
                     f"  {one.fault}: {one.found} of {one.blocks} blocks, region {one.region}, quantity {one.quantity}, defect {one.named}",
                     flush=True,
                 )
-    options.output.write_text(json.dumps({"streams": records}, indent=1) + "\n")
+            if faults == "none":
+                good[mode] = judged
+                continue
+            compared = compare_monitors(bundles, judged, good[mode])
+            comparisons.append(compared.model_dump())
+            for figure in (*compared.monitors, *compared.differences):
+                print(f"  {figure}", flush=True)
+    options.output.write_text(json.dumps({"streams": records, "comparisons": comparisons}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -329,3 +329,37 @@ def test_what_is_wrong_is_said(call, folder, model, tmp_path, arguments, message
     code, _, err = call(*(named.get(one, one) for one in arguments), "-o", tmp_path / "out")
     assert code != 0
     assert message in " ".join(err.split())
+
+
+def test_several_monitors_watch_at_the_same_time(call, folder, model, tmp_path):
+    (tmp_path / "watch.yaml").write_text(
+        f"monitors:\n- {{name: a, stream: {folder / 'stream'}, model: {model}}}\n- {{name: b, stream: {folder / 'good'}, model: {model}}}\n"
+    )
+    code, printed, told = call("monitor", tmp_path / "watch.yaml", "-o", tmp_path / "out")
+    assert code == 0, told
+    assert "a: run 480001, block 318: bad" in told
+    assert "out/a: 480 good, 128 bad, 1 unscored" in printed
+    assert "out/b: " in printed
+    alone = call("monitor", folder / "stream", "--model", model, "-o", tmp_path / "alone", "--json")
+    assert alone[0] == 0
+    files = [tmp_path / "out" / "a.json", tmp_path / "alone.json"]
+    for journal, file in zip((tmp_path / "out" / "a", tmp_path / "alone"), files, strict=True):
+        assert call("certify", journal, "-o", file)[0] == 0
+    assert files[0].read_text() == files[1].read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("monitors: []", "at least one"),
+        ("monitors: [{name: a, stream: s, model: m}, {name: a, stream: t, model: m}]", "the same name: a, a"),
+        ("monitors: [{name: ../a, stream: s, model: m}]", "name"),
+        ("monitors: [{name: a, stream: s, model: none.tamis}]", "none.tamis"),
+    ],
+)
+def test_a_wrong_list_of_monitors_is_named(call, tmp_path, text, words):
+    (tmp_path / "watch.yaml").write_text(text)
+    code, _, told = call("monitor", tmp_path / "watch.yaml", "-o", tmp_path / "out")
+    assert code != 0
+    assert words in told
+    assert "Traceback" not in told

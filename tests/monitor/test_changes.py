@@ -10,6 +10,7 @@ import pytest
 from tamis.monitor.features import observed
 from tamis.monitor.judges import open_judge
 from tamis.monitor.sums import block_sums
+from tamis.monitor.training import tail_interval, tail_limit
 from tamis.simulate.lar import LarStream, plan_stream, simulate_lar
 from tamis.simulate.lar.faults import StreamFault
 from tamis.simulate.lar.sums import SlowChanges
@@ -21,6 +22,18 @@ def verdicts(plan, watch, bundle):
     judge = open_judge(bundle)
     pieces = (block for piece in simulate_lar(plan) for block in block_sums(piece, watch))
     return [judge.judge(observed(block, watch)) for block in pieces]  # no piece breaks a block
+
+
+def test_the_interval_of_a_limit_holds_what_good_blocks_exceed():
+    random = np.random.default_rng(1)
+    true = float(1e-3 ** -(1 / 4))  # of a Pareto distribution with the index 4, at one in a thousand
+    inside = 0
+    for _ in range(50):
+        scores = random.pareto(4, 20_000) + 1
+        low, high = tail_interval(scores, 1e-3)
+        assert low < tail_limit(scores, 1e-3) < high
+        inside += low < true < high
+    assert inside >= 40
 
 
 @pytest.fixture(scope="module", params=["pp", "pbpb"])

@@ -82,12 +82,14 @@ def command(
 ) -> None:
     """Judge every luminosity block of STREAM, and write the verdicts to a journal.
 
-    STREAM is a folder of Parquet or ROOT files, `-` for the standard input, or tcp://HOST:PORT to listen there for senders of Arrow record batches.
+    STREAM is a folder of Parquet or ROOT files, `-` for the standard input, or tcp://HOST:PORT to listen there for senders of Arrow record batches; or a YAML file that lists several
+    monitors, each with a name, a stream and a model.
 
     A bad block is explained: region, quantity, and the defects that do this. A killed monitor goes on where it was; no block is judged twice.
     """
     from tamis.bundle import Bundle
     from tamis.cli.monitor_lines import Announcer
+    from tamis.cli.monitor_several import watch_several
     from tamis.monitor.model import monitor_of
     from tamis.monitor.run import monitor_stream
     from tamis.monitor.run import replay as replay_journal
@@ -98,6 +100,15 @@ def command(
         return
     if (stream is None) == (replay is None):
         raise UsageError("name a stream to watch, or a journal with --replay")
+    if stream is not None and stream.endswith((".yaml", ".yml")):
+        if model is not None or page != _Page(None, "127.0.0.1", None, None):
+            raise UsageError(
+                "a list of monitors names the models, and has no live page: leave out --model and --live"
+            )
+        watch_several(
+            Path(stream), _given(output, "-o"), engine=engine, follow=follow, idle_s=idle, hooks=hooks, as_json=as_json
+        )  # fmt: skip
+        return
     model, output = _given(model, "--model"), _given(output, "-o")
     if stream is None and (hooks or page != _Page(None, "127.0.0.1", None, None)):
         raise UsageError("--hook and --live are for a stream: a replay reports nothing")

@@ -14,9 +14,10 @@ from tamis.monitor.run import JudgedBlock
 class Announcer:
     """Tells alarms and verdicts to the terminal and to hooks, and counts the verdicts."""
 
-    def __init__(self, hooks: Sequence[str], *, quiet: bool) -> None:
-        """Open the hooks; `quiet` prints nothing."""
+    def __init__(self, hooks: Sequence[str], *, quiet: bool, name: str = "") -> None:
+        """Open the hooks; `quiet` prints nothing, `name` is that of one of several monitors."""
         self._hooks, self._quiet = [Hook(target, say) for target in hooks], quiet
+        self._prefix = f"{name}: " if name else ""
         self.counts = Counter[str]()
         self.page: Callable[[JournalAlarm], None] = lambda _: None  # where alarms are shown as well
 
@@ -26,7 +27,7 @@ class Announcer:
         for hook in self._hooks:
             hook.take(judged)
         if judged.verdict.state != "good" and not self._quiet:
-            say(verdict_sentence(judged))
+            say(self._prefix + verdict_sentence(judged))
 
     def alarm(self, alarm: JournalAlarm) -> None:
         """Tell an alarm, whose block has no verdict yet."""
@@ -34,11 +35,11 @@ class Announcer:
         for hook in self._hooks:
             hook.take_alarm(alarm)
         if not self._quiet:
-            say(alarm_sentence(alarm))
+            say(self._prefix + alarm_sentence(alarm))
 
     def opened(self, address: str) -> None:
         """Tell where senders can connect."""
-        say(f"waiting for senders at {address}")
+        say(f"{self._prefix}waiting for senders at {address}")
 
     def dropped(self) -> int:
         """Return how many reports to hooks were dropped."""

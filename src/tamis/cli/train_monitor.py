@@ -47,8 +47,9 @@ def monitor_command(detector: str) -> click.Command:
             print_json({"bundle": str(output), "blocks": blocks})
             return
         for mode, one in modes.items():
+            low, high = one.within_interval or (one.within, one.within)
             click.echo(
-                f"mode {mode}: {one.blocks} good blocks; limit {one.within:.1f} within a run, {one.between:.1f} for its first block"
+                f"mode {mode}: {one.blocks} good blocks; limit {one.within:.1f} within a run ({low:.1f} to {high:.1f} at 95 %), {one.between:.1f} for its first block"
             )
         click.echo(f"the monitor is {output}")
 

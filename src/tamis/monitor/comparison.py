@@ -20,7 +20,7 @@ from tamis.records import ComparedMonitor, MonitorComparison, PairedDifference
 
 FALSE_RATE = 1e-3  # per good block, at which the recall is compared
 MARGIN_BLOCKS = 10
-RESAMPLED, RESAMPLED_BLOCKS = 200, 120  # bootstrap: how often, of pieces of how many blocks
+RESAMPLED, RESAMPLED_BLOCKS = 100, 120  # bootstrap: how often, of pieces of how many blocks
 INTERVAL = (0.025, 0.975)
 
 

@@ -23,6 +23,7 @@ class ModeLimits(Document):
     """Above which values a block of one mode is bad, and what good blocks scatter."""
 
     within: float  # of the score
+    within_interval: tuple[float, float] | None = None  # at 95 %, by the blocks of the training
     between: float  # of the score of the first block of a run
     events: float  # of a typical block
     most: dict[str, list[int]]  # of each count, in bins of the condition: the smallest number that is a burst

@@ -65,10 +65,11 @@ def fit_limits(
     everything = [one for blocks in streams for one in blocks]
     false_steps = FALSE_STEPS * len(everything) / len(good["step"])
     limit = LIMIT_MARGIN * tail_limit(good["within"], FALSE_SCORES)
+    low, high = tail_interval(good["within"], FALSE_SCORES)
     step = LIMIT_MARGIN * tail_limit(good["step"], false_steps)
     most, edges = burst_limits(everything, watch)
     return ModeLimits(
-        within=limit, between=max(limit, 3 * float(good["between"].max(initial=0))), events=expectation.events, most=most, most_edges=edges,
+        within=limit, within_interval=(LIMIT_MARGIN * low, LIMIT_MARGIN * high), between=max(limit, 3 * float(good["between"].max(initial=0))), events=expectation.events, most=most, most_edges=edges,
         blocks=len(everything), scale=expectation.scale.tolist(), covariance=template.covariance.tolist(),
         later_covariance=template.later_covariance.tolist(), between_spread=tuple(template.between_spread.tolist()),
         steps=StepLimits(
@@ -132,6 +133,18 @@ def condition_edges(condition: np.ndarray) -> np.ndarray:
 
 def tail_limit(scores: np.ndarray, rate: float) -> float:
     """Return the value that good blocks exceed at a rate, by a Pareto tail fitted to the largest scores."""
+    return _tail(scores, rate)[0]
+
+
+def tail_interval(scores: np.ndarray, rate: float) -> tuple[float, float]:
+    """Return the interval of that value at 95 %, by the error of the slope of the tail (Hill's estimator)."""
+    value, decades, count = _tail(scores, rate)
+    error = float(np.exp(1.96 * decades / np.sqrt(count)))
+    return value / error, value * error
+
+
+def _tail(scores: np.ndarray, rate: float) -> tuple[float, float, int]:
+    """Return the limit, the logarithm of its ratio to the begin of the tail, and the number of scores in the tail."""
     if len(scores) < GOLDEN_BLOCKS:
         raise DataError(
             f"there are {len(scores)} good blocks within runs; at least {GOLDEN_BLOCKS} are needed for their tail"
@@ -140,7 +153,8 @@ def tail_limit(scores: np.ndarray, rate: float) -> float:
     count = max(10, min(int(FITTED_SHARE * len(ordered)), FITTED_MOST))
     base = ordered[count - 1]
     slope = float(np.mean(np.log(ordered[: count - 1] / base)))
-    return float(base * max(1.0, count / (len(ordered) * rate)) ** slope)
+    beyond = slope * float(np.log(max(1.0, count / (len(ordered) * rate))))
+    return float(base * np.exp(beyond)), beyond, count
 
 
 def least_burst(most: np.ndarray, rate: float) -> int:

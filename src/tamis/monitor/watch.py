@@ -74,6 +74,47 @@ def read_watch(path: Path) -> Watch:
     return parse_document(path.read_text(encoding="utf-8"), Watch, str(path))
 
 
+class ListedMonitor(Document):
+    """One of several monitors."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="of its journal, a folder")
+    stream: str = Field(
+        description="folder of the stream, relative to the file, or tcp://HOST:PORT to listen at"
+    )
+    model: str = Field(description="bundle of the monitor, relative to the file")
+
+
+class MonitorList(Document):
+    """Several monitors, which watch at the same time."""
+
+    monitors: list[ListedMonitor] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> MonitorList:
+        names = [one.name for one in self.monitors]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two monitors have the same name: {', '.join(sorted(names))}")
+        return self
+
+
+def read_monitor_list(path: Path) -> MonitorList:
+    """Read a list of monitors; its paths become absolute."""
+    if not path.is_file():
+        raise UsageError(f"there is no list of monitors {path}")
+    found = parse_document(path.read_text(encoding="utf-8"), MonitorList, str(path))
+    folder = path.resolve().parent
+    monitors = [
+        one.model_copy(
+            update={
+                "stream": one.stream if one.stream.startswith("tcp://") else str(folder / one.stream),
+                "model": str(folder / one.model),
+            }
+        )
+        for one in found.monitors
+    ]
+    return found.model_copy(update={"monitors": monitors})
+
+
 def lar_watch() -> Watch:
     """Return the watch of `tamis simulate lar-stream`."""
     regions = ("EMBC", "EMBA", "EMECC", "EMECA")
