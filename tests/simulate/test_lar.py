@@ -12,7 +12,8 @@ from tamis.simulate.lar.regions import REGIONS
 
 def rows_of(plan, workers=1):
     pieces = [piece.array for piece in simulate_lar(plan, workers)]
-    return {name: ak.to_numpy(ak.concatenate([piece[name] for piece in pieces])) for name in pieces[0].fields}
+    whole = {name: ak.concatenate([piece[name] for piece in pieces]) for name in pieces[0].fields}
+    return {name: ak.to_numpy(column) if column.ndim == 1 else column for name, column in whole.items()}
 
 
 def means(rows, region, select=slice(None)):
@@ -29,11 +30,11 @@ def means(rows, region, select=slice(None)):
 def calm():
     return {
         detail: rows_of(plan_stream(LarStream(hours=hours, faults="none", detail=detail, seed=7)))
-        for detail, hours in (("events", 0.03), ("steps", 1.0))
+        for detail, hours in (("clusters", 0.001), ("events", 0.03), ("steps", 1.0))
     }
 
 
-@pytest.mark.parametrize("detail", ["events", "steps"])
+@pytest.mark.parametrize("detail", ["clusters", "events", "steps"])
 def test_clusters_are_those_of_the_table(calm, detail):
     mu = 61.0  # at the begin of a fill
     for region, base, slope, tail in (("EMBC", 40, 9, 1.0), ("EMECA", 40, 14, 1.7)):
@@ -45,6 +46,36 @@ def test_clusters_are_those_of_the_table(calm, detail):
         assert q_width == pytest.approx(np.sqrt((1 - share) * 2 * 0.012**2 + share / 10 - mean**2), rel=0.025)
         assert tau == pytest.approx(-0.05 - 0.004 * mu, abs=0.02)
         assert tau_width == pytest.approx(3 + 0.05 * mu, rel=2e-3)
+
+
+def test_single_clusters_are_those_of_the_sums(calm):
+    rows = calm["clusters"]
+    assert len(np.unique(rows["event"])) == len(rows["event"]) == pytest.approx(3600, rel=0.1)
+    assert (np.diff(rows["second"]) >= 0).all()
+    for region in REGIONS:
+        q, tau = (ak.values_astype(rows[f"{region}_cluster{name}"], np.int64) for name in ("Q", "Tau"))
+        assert ak.num(q).to_list() == rows[f"{region}_n"].tolist()
+        for name, values in (("Q", q), ("Q2", q**2), ("tau", tau), ("tau2", tau**2)):
+            assert ak.sum(values, axis=1).to_list() == rows[f"{region}_{name}"].tolist()
+        hot = (q > 0.4 * 65535) & (abs(tau) > 1500)
+        assert ak.sum(hot, axis=1).to_list() == rows[f"{region}_hot"].tolist()
+
+
+def test_single_clusters_are_for_minutes_and_do_not_depend_on_workers():
+    from tamis._base import UsageError
+
+    with pytest.raises(UsageError, match="too many"):
+        plan_stream(LarStream(hours=2.0, detail="clusters"))
+    plan = plan_stream(
+        LarStream(
+            hours=0.0015, faults="noise-burst", fault_rate=500.0, detail="clusters", seed=4, mode="pbpb"
+        )
+    )
+    assert plan.faults
+    one, two = rows_of(plan), rows_of(plan, workers=2)
+    assert all(ak.array_equal(one[name], two[name]) for name in one)
+    most = max(int(one[f"{region}_hot"].max()) for region in REGIONS)
+    assert most > 10  # clusters of a burst
 
 
 def test_events_and_steps_fluctuate_alike(calm):

@@ -33,10 +33,10 @@ from tamis.cli.output import json_option, print_json
 )  # fmt: skip
 @click.option(
     "--detail",
-    type=click.Choice(["events", "steps"]),
+    type=click.Choice(["clusters", "events", "steps"]),
     default="events",
     show_default=True,
-    help="A row for each event (a thousand in a second), or for each second, which makes days in a minute.",
+    help="A row for each event (a thousand in a second), with or without its single clusters (for minutes of data), or for each second, which makes days in a minute.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of Parquet files and of truth.json."
@@ -77,13 +77,16 @@ def command(
     output.mkdir(parents=True, exist_ok=True)
     truth = truth_of(plan)
     write_record(truth, output / TRUTH_FILE)
-    start, rows = now_ns(), 0
+    start, rows, known = now_ns(), 0, set[int]()
+    unit = "steps" if detail == "steps" else "events"
     with progress("simulating the stream", len(plan.blocks), "blocks") as advance:
         for number, piece in enumerate(simulate_lar(plan, workers), 1):
             with open_writer(output / f"{detail}-{number:05d}.parquet") as writer:
                 writer.write(piece)
             rows += len(piece)
-            advance(len(set(piece["luminosityBlock"].to_numpy().tolist())))
+            blocks = set(piece["luminosityBlock"].to_numpy().tolist())
+            advance(len(blocks - known))
+            known = blocks
     seconds = (now_ns() - start) / 1e9
     facts = {
         "folder": str(output), "mode": mode, "hours": hours, "blocks": len(plan.blocks), "rows": rows, "faults": len(plan.faults), "seed": seed,
@@ -93,5 +96,5 @@ def command(
         print_json(facts)
     else:
         click.echo(
-            f"{output}: {len(plan.blocks)} blocks, {rows} {detail}, {len(plan.faults)} faults, {rows / seconds:.0f} {detail}/s"
+            f"{output}: {len(plan.blocks)} blocks, {rows} {unit}, {len(plan.faults)} faults, {rows / seconds:.0f} {unit}/s"
         )

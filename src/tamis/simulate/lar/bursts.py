@@ -28,6 +28,7 @@ class BurstEvents:
     region: int
     at_s: np.ndarray
     sums: np.ndarray  # (events, 6), not rounded: of the further clusters
+    clusters: ClusterKind
 
 
 def burst_events(fault: StreamFault, random: np.random.Generator) -> BurstEvents:
@@ -38,4 +39,5 @@ def burst_events(fault: StreamFault, random: np.random.Generator) -> BurstEvents
     rate = np.zeros((count, len(REGIONS)))
     rate[:, fault.region] = fault.strength
     kind = ClusterKind(rate, normal(BURST_Q, SPREAD_Q, HOT_Q), uniform_tau(BURST_TAU_NS))
-    return BurstEvents(fault.region, at_s, draw_sums(kind, np.ones(count), random)[:, fault.region])
+    sums = draw_sums(kind, np.ones(count), random)[:, fault.region]
+    return BurstEvents(fault.region, at_s, sums, kind)

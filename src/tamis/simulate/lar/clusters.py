@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ HOT_Q, HOT_TAU_NS = (
 )  # a cluster beyond both looks like noise: its pulse has neither the right shape nor time
 
 
+Draw = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Moments:
     """Means of the first four powers, and the share that is beyond a limit to either side: arrays that broadcast against (rows, regions)."""
@@ -29,6 +33,7 @@ class Moments:
     third: np.ndarray
     fourth: np.ndarray
     beyond: np.ndarray
+    draw: Draw  # single values: of random numbers, and of the rows and the region that they are in
 
     def scaled(self, scale: float) -> Moments:
         """Return the moments in another unit."""
@@ -38,19 +43,28 @@ class Moments:
             self.third * scale**3,
             self.fourth * scale**4,
             self.beyond,
+            self.draw,
         )
 
 
 def exponential_q(mean: np.ndarray | float) -> Moments:
     """Return the moments of an exponential distribution of Q."""
     one = np.asarray(mean, float)
-    return Moments(one, 2 * one**2, 6 * one**3, 24 * one**4, np.exp(-HOT_Q / one))
+
+    def draw(random: np.random.Generator, rows: np.ndarray, region: int) -> np.ndarray:
+        return random.exponential(size=len(rows)) * _at(one, rows, region)
+
+    return Moments(one, 2 * one**2, 6 * one**3, 24 * one**4, np.exp(-HOT_Q / one), draw)
 
 
 def tail_q(scale: np.ndarray | float) -> Moments:
     """Return the moments of the tail of Q, a beta distribution (1, 3) times a scale."""
     one = np.asarray(scale, float)
-    return Moments(one / 4, one**2 / 10, one**3 / 20, one**4 / 35, (1 - HOT_Q / one) ** 3)
+
+    def draw(random: np.random.Generator, rows: np.ndarray, region: int) -> np.ndarray:
+        return random.beta(1, 3, len(rows)) * _at(one, rows, region)
+
+    return Moments(one / 4, one**2 / 10, one**3 / 20, one**4 / 35, (1 - HOT_Q / one) ** 3, draw)
 
 
 def normal(mean: np.ndarray | float, sigma: np.ndarray | float, limit: float) -> Moments:
@@ -58,7 +72,19 @@ def normal(mean: np.ndarray | float, sigma: np.ndarray | float, limit: float) ->
     m, width = np.asarray(mean, float), np.asarray(sigma, float)
     v = width**2
     beyond = _normal_tail((limit + m) / width) + _normal_tail((limit - m) / width)
-    return Moments(m, m**2 + v, m**3 + 3 * m * v, m**4 + 6 * m**2 * v + 3 * v**2, beyond)
+
+    def draw(random: np.random.Generator, rows: np.ndarray, region: int) -> np.ndarray:
+        return _at(m, rows, region) + random.standard_normal(len(rows)) * _at(width, rows, region)
+
+    return Moments(m, m**2 + v, m**3 + 3 * m * v, m**4 + 6 * m**2 * v + 3 * v**2, beyond, draw)
+
+
+def _at(values: np.ndarray, rows: np.ndarray, region: int) -> np.ndarray:
+    """Return the value of each row in a region; arrays broadcast against (rows, regions)."""
+    if values.ndim == 0:
+        return values
+    column: np.ndarray = values[:, min(region, values.shape[1] - 1)]
+    return column[rows] if len(column) > 1 else column
 
 
 # The complementary error function to 1e-7 of its value, by W. H. Press et al., Numerical Recipes: a polynomial in 1 / (1 + x / 2).
@@ -87,8 +113,12 @@ def _normal_tail(x: np.ndarray) -> np.ndarray:
 def uniform_tau(half: float) -> Moments:
     """Return the moments of a uniform distribution of tau around 0."""
     zero = np.zeros(())
+
+    def draw(random: np.random.Generator, rows: np.ndarray, _: int) -> np.ndarray:
+        return random.uniform(-half, half, len(rows))
+
     return Moments(
-        zero, np.asarray(half**2 / 3), zero, np.asarray(half**4 / 5), np.asarray(1 - HOT_TAU_NS / half)
+        zero, np.asarray(half**2 / 3), zero, np.asarray(half**4 / 5), np.asarray(1 - HOT_TAU_NS / half), draw
     )
 
 

@@ -16,12 +16,15 @@ from tamis.simulate.lar.bursts import BurstEvents, burst_events
 from tamis.simulate.lar.clusters import as_integers
 from tamis.simulate.lar.faults import FAULT_SETS, KINDS, FaultKind, StreamFault, draw_faults
 from tamis.simulate.lar.regions import MOST, REGIONS, SUMS
-from tamis.simulate.lar.sums import SlowChanges, StreamRows, draw_rows, slow_changes
+from tamis.simulate.lar.single import cluster_columns, draw_clusters
+from tamis.simulate.lar.sums import SlowChanges, StreamRows, cluster_kinds, draw_rows, slow_changes
 from tamis.simulate.parallel import check_simulation, in_order
 from tamis.simulate.seeds import Seeds
 
-Detail = Literal["events", "steps"]
-PIECE_BLOCKS: dict[Detail, int] = {"events": 5, "steps": 240}
+Detail = Literal["clusters", "events", "steps"]
+PIECE_BLOCKS: dict[Detail, int] = {"clusters": 1, "events": 5, "steps": 240}
+CLUSTERS_S, CLUSTER_MINUTES = 2, 30  # in a piece with single clusters, and in a stream of them at most
+EVENTS_MOST = 10_000  # in a second, for numbers of events that differ
 PROCESS = 90  # of seeds
 MODE_NUMBERS: dict[Mode, int] = {"pp": 1, "pbpb": 2}
 
@@ -67,6 +70,10 @@ def plan_stream(stream: LarStream) -> StreamPlan:
     """Return the plan of a stream."""
     if stream.mode not in MODES:
         raise UsageError(f"the mode is {stream.mode!r}: it can be {' or '.join(MODES)}")
+    if stream.detail == "clusters" and stream.hours * 60 > CLUSTER_MINUTES:
+        raise UsageError(
+            f"{stream.hours:g} hours of single clusters are too many (3 million in a second): ask for at most {CLUSTER_MINUTES / 60:g} hours, or for events"
+        )
     if not stream.hours > 0:
         raise UsageError(f"a stream of {stream.hours:g} hours has no blocks: ask for more than 0")
     seeds = Seeds(stream.seed, PROCESS + MODE_NUMBERS[stream.mode], 0)
@@ -81,19 +88,32 @@ def simulate_lar(plan: StreamPlan, workers: int = 1) -> Iterator[Events]:
     check_simulation(len(plan.blocks), "blocks", plan.stream.seed, workers, collisions=False)
     size = PIECE_BLOCKS[plan.stream.detail]
     edges = [*range(0, len(plan.blocks), size), len(plan.blocks)]
-    tasks = ((plan, first, last) for first, last in pairwise(edges))
-    return in_order(_make_piece, tasks, workers if len(edges) > 2 else 1)
+    tasks = (
+        (plan, first, last, second)
+        for first, last in pairwise(edges)
+        for second in (
+            range(0, int(plan.blocks.seconds[first]), CLUSTERS_S)
+            if plan.stream.detail == "clusters"
+            else (0,)
+        )
+    )
+    return in_order(_make_piece, tasks, workers if len(edges) > 2 or plan.stream.detail == "clusters" else 1)
 
 
-def _make_piece(task: tuple[StreamPlan, int, int]) -> Events:
-    plan, first, last = task
+def _make_piece(task: tuple[StreamPlan, int, int, int]) -> Events:
+    plan, first, last, second = task
     seeds = Seeds(plan.stream.seed, PROCESS + MODE_NUMBERS[plan.stream.mode], 1 + first)
     begin, end = plan.blocks.begin_s[first], plan.blocks.begin_s[last - 1] + plan.blocks.seconds[last - 1]
+    if plan.stream.detail == "clusters":
+        begin, end = begin + second, min(begin + second + CLUSTERS_S, end)
     bursts = [
         burst_events(fault, seeds.part(number).stream("burst"))
         for number, fault in enumerate(plan.faults)
         if fault.is_burst and begin <= fault.begin_s < end
     ]
+    if plan.stream.detail == "clusters":
+        random = seeds.part(second).stream("clusters")
+        return Events.of(_clusters(plan, first, second, end - begin, bursts, random))
     make = _events if plan.stream.detail == "events" else _steps
     return Events.of(make(plan, np.arange(first, last), bursts, seeds.stream("rows")))
 
@@ -157,6 +177,36 @@ def _events(
         _identity(plan, block)
         | {"event": event.astype(np.uint64), "second": (at_s - begin).astype(np.float64)}
         | _columns(sums)
+    )
+
+
+def _clusters(
+    plan: StreamPlan,
+    number: int,
+    second: int,
+    seconds: float,
+    bursts: list[BurstEvents],
+    random: np.random.Generator,
+) -> dict[str, object]:
+    """Return a row for each event of some seconds of a block, with its clusters and their sums."""
+    blocks = plan.blocks
+    begin = float(blocks.begin_s[number])
+    count = int(random.poisson(EVENTS_PER_SECOND * seconds))
+    own = np.concatenate([begin + second + seconds * random.random(count), *(burst.at_s for burst in bursts)])
+    order = np.argsort(own, kind="stable")
+    at_s, block = own[order], np.full(len(own), number)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    ends = np.cumsum([count, *(len(burst.at_s) for burst in bursts)]).tolist()
+    of_bursts = [(burst, place[a:b]) for burst, a, b in zip(bursts, ends[:-1], ends[1:], strict=True)]
+    kinds = cluster_kinds(StreamRows(block, at_s, np.ones(len(own))), blocks, plan.slow, plan.faults, random)
+    clusters = [draw_clusters(kinds, of_bursts, region, len(own), random) for region in range(len(REGIONS))]
+    event = second * EVENTS_MOST + np.arange(len(own)) + 1
+    return (
+        _identity(plan, block)
+        | {"event": event.astype(np.uint64), "second": (at_s - begin).astype(np.float64)}
+        | _columns(np.stack([one.sums() for one in clusters], axis=1))
+        | cluster_columns(clusters)
     )
 
 

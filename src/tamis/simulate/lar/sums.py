@@ -21,7 +21,7 @@ from tamis.simulate.lar.clusters import (
     tail_q,
     tail_share,
 )
-from tamis.simulate.lar.faults import Disturbance, StreamFault, disturb
+from tamis.simulate.lar.faults import StreamFault, disturb
 from tamis.simulate.lar.regions import REGIONS
 
 HOT_MOST = 200  # clusters of an event without a burst
@@ -72,14 +72,9 @@ def draw_rows(
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums of rows, (rows, regions, 6) integers, and the most hot clusters of one of the events of each, (rows, regions)."""
-    lasting = [
-        one
-        for one in faults
-        if not one.is_burst and one.end_s > rows.at_s.min() and one.begin_s <= rows.at_s.max()
-    ]
     total = np.zeros((len(rows.at_s), len(REGIONS), 6))
     hot = np.zeros(total.shape[:2])
-    for kind in cluster_kinds(rows, blocks, slow, disturb(lasting, rows.at_s), random):
+    for kind in cluster_kinds(rows, blocks, slow, faults, random):
         total += draw_sums(kind, rows.events, random)
         hot += kind.rate * kind.hot
     whole = as_integers(total)
@@ -104,9 +99,19 @@ def _most_of_poisson(mean: np.ndarray, events: np.ndarray, random: np.random.Gen
 
 
 def cluster_kinds(
-    rows: StreamRows, blocks: Blocks, slow: SlowChanges, effect: Disturbance, random: np.random.Generator
+    rows: StreamRows,
+    blocks: Blocks,
+    slow: SlowChanges,
+    faults: list[StreamFault],
+    random: np.random.Generator,
 ) -> list[ClusterKind]:
     """Return the kinds of clusters that rows have."""
+    lasting = [
+        one
+        for one in faults
+        if not one.is_burst and one.end_s > rows.at_s.min() and one.begin_s <= rows.at_s.max()
+    ]
+    effect = disturb(lasting, rows.at_s)
     mu, ions = blocks.mu[rows.block], blocks.mode == "pbpb"
     rate = clusters_per_event(blocks.mode, mu)
     if ions:
