@@ -130,10 +130,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     failures: ClassVar[list] = [503]
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        # Before the answer, after which the next report may come in another thread.
+        self.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(self.failures.pop() if self.failures else 204)
         self.end_headers()
-        self.posted.append(json.loads(body))
 
     def log_message(self, *_):
         pass
