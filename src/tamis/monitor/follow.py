@@ -24,6 +24,7 @@ DOUBTED, BRIEFLY_DOUBTED = (
     60,
     10,
 )  # good blocks, after which a level that came after a fault counts as the usual one
+FAR = 2.0  # from the reference before a fault, which may be as old as the fault is long
 CLOSER = 0.5  # ratio of the scores against the reference before a fault and the one after it: the fault is over below
 WHOLE = 0.9  # of the events of a typical block
 STALE_AFTER = 120  # flagged blocks, after which the reference is nothing to compare the next run with
@@ -155,6 +156,9 @@ class BlockJudge:
         ):
             state.reference, state.earlier, state.age, state.flagged = state.earlier, state.earlier[:0], 0, 0
             verdict, residual = self._compare(block, state.reference, limits, LATER, lasting=False)
+            if verdict.score > 1:  # it has changed slowly since then: a new reference begins with this block
+                state.reference, state.age = self._moved(residual, residual, 1.0), 1
+                return verdict
         self._learn(state, block, limits, residual, verdict.score)
         state.alarmed = bool(verdict.alarms and verdict.alarms[-1].last >= block.step[-1] - APART_S)
         return verdict
@@ -167,7 +171,7 @@ class BlockJudge:
         earlier, later = (
             self._distance(block, one, limits, LATER).score for one in (state.earlier, state.reference)
         )
-        return earlier <= min(1.0, CLOSER * later)
+        return earlier <= min(FAR, CLOSER * later)
 
     def _compare(
         self,
@@ -279,8 +283,8 @@ class BlockJudge:
             state.age, state.flagged = state.age + 1, 0
             return
         state.flagged += 1
-        if state.flagged < AGAIN_AFTER:
-            return
+        if state.flagged < AGAIN_AFTER or block.events < WHOLE * limits.events:
+            return  # a short block would be close to anything
         now = self._distance(block, state.before, limits, BETWEEN).score
         if now < min(1.0, CLOSER * state.begun):
             state.reference, state.age = self._moved(residual, residual, 1.0), 1
