@@ -58,6 +58,7 @@ ADAPTERS = {
         "monitor/sequence/training.py",
     },
     "awkward": {
+        "simulate/lar/single.py",
         "events/*.py",
         "features/jets.py",
         "simulate/*.py",

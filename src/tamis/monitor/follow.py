@@ -24,7 +24,7 @@ DOUBTED, BRIEFLY_DOUBTED = (
     60,
     10,
 )  # good blocks, after which a level that came after a fault counts as the usual one
-FAR = 2.0  # from the reference before a fault, which may be as old as the fault is long
+BACK_WITHIN = 2.0  # from the reference before a fault, which may be as old as the fault is long
 CLOSER = 0.5  # ratio of the scores against the reference before a fault and the one after it: the fault is over below
 WHOLE = 0.9  # of the events of a typical block
 STALE_AFTER = 120  # flagged blocks, after which the reference is nothing to compare the next run with
@@ -171,7 +171,7 @@ class BlockJudge:
         earlier, later = (
             self._distance(block, one, limits, LATER).score for one in (state.earlier, state.reference)
         )
-        return earlier <= min(FAR, CLOSER * later)
+        return earlier <= min(BACK_WITHIN, CLOSER * later)
 
     def _compare(
         self,

@@ -24,7 +24,7 @@ from tamis.simulate.seeds import Seeds
 Detail = Literal["clusters", "events", "steps"]
 PIECE_BLOCKS: dict[Detail, int] = {"clusters": 1, "events": 5, "steps": 240}
 CLUSTERS_S, CLUSTER_MINUTES = 2, 30  # in a piece with single clusters, and in a stream of them at most
-EVENTS_MOST = 10_000  # in a second, for numbers of events that differ
+EVENTS_IN_SECOND_MOST = 10_000  # in a second, for numbers of events that differ
 PROCESS = 90  # of seeds
 MODE_NUMBERS: dict[Mode, int] = {"pp": 1, "pbpb": 2}
 
@@ -201,7 +201,7 @@ def _clusters(
     of_bursts = [(burst, place[a:b]) for burst, a, b in zip(bursts, ends[:-1], ends[1:], strict=True)]
     kinds = cluster_kinds(StreamRows(block, at_s, np.ones(len(own))), blocks, plan.slow, plan.faults, random)
     clusters = [draw_clusters(kinds, of_bursts, region, len(own), random) for region in range(len(REGIONS))]
-    event = second * EVENTS_MOST + np.arange(len(own)) + 1
+    event = second * EVENTS_IN_SECOND_MOST + np.arange(len(own)) + 1
     return (
         _identity(plan, block)
         | {"event": event.astype(np.uint64), "second": (at_s - begin).astype(np.float64)}
