@@ -158,17 +158,20 @@ def monitor_stream(
     else:
         monitor.journal.repeatable()
     busy, last = time.monotonic(), not follow
-    while True:
-        if _take_new(monitor, reader, watched, alarmed, last=last):
-            busy = time.monotonic()
-        if last:
-            break
-        last = reader.ended or time.monotonic() - busy >= idle_s
-        time.sleep(0 if last else reader.poll_s)
+    try:
+        while True:
+            if _take_new(monitor, reader, watched, alarmed, last=last):
+                busy = time.monotonic()
+            if last:
+                break
+            last = reader.ended or time.monotonic() - busy >= idle_s
+            time.sleep(0 if last else reader.poll_s)
+    finally:
+        reader.close()
     if reader.broken:
         names = ", ".join(reader.broken)
         raise SkippedFilesError(
-            f"{next(iter(reader.broken.values()))}; all other files were judged; not read to their end: {names}"
+            f"{next(iter(reader.broken.values()))}; everything else was judged; not read to the end: {names}"
         )
     return monitor
 

@@ -69,6 +69,9 @@ class BlockSource(Protocol):
     def finished(self) -> list[str]:
         """Return the parts of which all blocks have been handed out, each once."""
 
+    def close(self) -> None:
+        """Let go of what is open."""
+
 
 class OpenBlocks:
     """The blocks of a stream that are not complete, each as far as it has come."""
@@ -123,6 +126,9 @@ class FileReader:
 
     def new_blocks(self, *, last: bool) -> Iterator[tuple[BlockSums, str]]:
         """Yield the blocks that are complete, and a file of each; with `last` the stream has ended, and all are."""
+        ended = ended_blocks(
+            self._folder
+        )  # before the files are listed, as the last of a block come before its mark
         for path in stream_files(self._folder) if last else growing_files(self._folder):
             if path.name in self._read:
                 continue
@@ -138,7 +144,6 @@ class FileReader:
             self._read.add(path.name)
             self._waiting[path.name] = keys
             yield from self._blocks.close(key for key in self._blocks.waiting() if keys and key < max(keys))
-        ended = ended_blocks(self._folder)
         yield from self._blocks.close(key for key in self._blocks.waiting() if last or key in ended)
 
     def changed(self) -> list[BlockSums]:
@@ -151,6 +156,9 @@ class FileReader:
         for name in done:
             del self._waiting[name]
         return done
+
+    def close(self) -> None:
+        """Do nothing: files are closed after each reading."""
 
 
 def ended_blocks(folder: Path) -> set[BlockKey]:

@@ -333,6 +333,7 @@ def test_a_client_that_reads_nothing_stops_neither_the_monitor_nor_others(monito
         for block in stream_features:
             list(monitor.take(block))
         eventually(lambda: len(json_of(server, "/api/state")["blocks"]["run"]) == len(monitor.journal.keys()))
+        assert len(monitor.journal.keys()) >= len(stream_features)
         for one in slow:
             one.close()
 

@@ -85,10 +85,8 @@ class MemoryCell(ABC):
         return slice(self.width, 2 * self.width)
 
 
-class LstmMemoryCell(MemoryCell):
-    """The LSTM; gates in the order input, forget, value, output."""
-
-    STATES = ("h", "c")
+class GatedCell(MemoryCell):
+    """Four gates in the order input, forget, value, output, which read the input and the last output."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights."""
@@ -97,6 +95,12 @@ class LstmMemoryCell(MemoryCell):
             "from_state": (self.width, 4 * self.width),
             "bias": (4 * self.width,),
         }
+
+
+class LstmMemoryCell(GatedCell):
+    """The LSTM."""
+
+    STATES = ("h", "c")
 
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the state."""
@@ -111,18 +115,10 @@ class LstmMemoryCell(MemoryCell):
         return h, (h, c)
 
 
-class SLstmCell(MemoryCell):
-    """The sLSTM: exponential input gates, a normaliser n, and m, which keeps the exponentials finite; gates as those of the LSTM."""
+class SLstmCell(GatedCell):
+    """The sLSTM: exponential input gates, a normaliser n, and m, which keeps the exponentials finite."""
 
     STATES = ("h", "c", "n", "m")
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the weights."""
-        return {
-            "from_input": (self.inputs, 4 * self.width),
-            "from_state": (self.width, 4 * self.width),
-            "bias": (4 * self.width,),
-        }
 
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the state."""
