@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import DataError
-from tamis.bundle import Packed, WorkingPoint, pack
+from tamis.bundle import Packed
 from tamis.monitor.alarms import pair_scores, weight_of_events
 from tamis.monitor.detectors import DETECTORS, StreamDetector
 from tamis.monitor.features import ObservedBlock, observed, steps_have
 from tamis.monitor.follow import unusable
-from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel, StepLimits
+from tamis.monitor.model import ModeLimits, MonitorModel, StepLimits
+from tamis.monitor.packing import pack_monitor
 from tamis.monitor.stream import stream_blocks
 from tamis.monitor.template import (
     BETWEEN,
@@ -206,17 +207,10 @@ def train_monitor(folders: Sequence[Path], watch: Watch, target: Path, detector:
         "weight": np.ones((len(chosen), 1), np.float32),
         "compared": np.arange(len(chosen), dtype=np.int64) % len(HOWS),
     }
-    return pack(
+    return pack_monitor(
         template_graph(templates),
         target,
-        name=target.name.removesuffix(".tamis"),
-        inputs=inputs,
-        score="score",
-        description=f"StreamDetector `{detector}` for the data quality of the stream {watch.name}",
-        working_points=[
-            WorkingPoint(name=f"mode-{mode}", threshold=one.within, background="good blocks within a run")
-            for mode, one in limits.items()
-        ],
-        training={"model": detector, "streams": model.streams, "blocks": {str(m): one.blocks for m, one in limits.items()}},
-        extra={MONITOR_FILE: model.model_dump_json(indent=1)},
-    )  # fmt: skip
+        model,
+        inputs,
+        f"Detector `{detector}` for the data quality of the stream {watch.name}",
+    )

@@ -17,10 +17,11 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from tamis._base import DataError
-from tamis.bundle import Bundle, Packed, WorkingPoint, pack
+from tamis.bundle import Bundle, Packed
 from tamis.monitor.detectors import DETECTORS
 from tamis.monitor.features import ObservedBlock, observed, steps_have
-from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel, monitor_of
+from tamis.monitor.model import ModeLimits, MonitorModel, monitor_of
+from tamis.monitor.packing import pack_monitor
 from tamis.monitor.sequence.fit import whitening
 from tamis.monitor.sequence.judge import SequenceJudge, open_sequence_judge
 from tamis.monitor.sequence.learn import Report
@@ -298,17 +299,11 @@ def _pack_student(
     onnx_model = onnx.load_from_string(data)
     for value, columns in zip(onnx_model.graph.output, (1, 2 * width, width), strict=True):
         value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, ["N", columns]))
-    return pack(
+    return pack_monitor(
         onnx_model,
         target,
-        name=target.name.removesuffix(".tamis"),
-        inputs=inputs,
-        score="score",
-        description=f"Student of the monitor {teacher.name}: predicts its score from whole blocks",
-        working_points=[
-            WorkingPoint(name=f"mode-{mode}", threshold=one.within, background="good blocks within a run")
-            for mode, one in model.modes.items()
-        ],
-        training={"model": "student", "teacher": teacher.name, "streams": model.streams, "blocks": {str(m): one.blocks for m, one in model.modes.items()}},
-        extra={MONITOR_FILE: model.model_dump_json(indent=1)},
-    )  # fmt: skip
+        model,
+        inputs,
+        f"Student of the monitor {teacher.name}: predicts its score from whole blocks",
+        training={"teacher": teacher.name},
+    )

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from tamis._base import DataError, UsageError
-from tamis.bundle import Bundle, Packed, WorkingPoint, pack
+from tamis.bundle import Bundle, Packed
 from tamis.monitor.features import ObservedBlock, observed, step_features_of
-from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel, monitor_of
+from tamis.monitor.model import ModeLimits, MonitorModel, monitor_of
+from tamis.monitor.packing import pack_monitor
 from tamis.monitor.sequence.document import SEQUENCE_FILE, SequenceMode, SequenceModel, as_arrays, sequence_of
 from tamis.monitor.sequence.fit import fit_sequence_mode
 from tamis.monitor.sequence.graph import StepGraph, step_inputs, step_model
@@ -165,20 +166,15 @@ def pack_sequence(
             name: np.concatenate([parent.golden.inputs[name], value])[-GOLDEN_BLOCKS - GOLDEN_BLOCKS // 2 :]
             for name, value in golden.items()
         }
-    return pack(
+    return pack_monitor(
         step_model(graph),
         target,
-        name=target.name.removesuffix(".tamis"),
-        inputs=golden,
-        score="score",
-        description=f"Recurrent monitor ({model.kind}) for the data quality of the stream {monitor.watch.name}, one step at a time",
-        working_points=[
-            WorkingPoint(name=f"mode-{mode}", threshold=one.within, background="good blocks within a run")
-            for mode, one in monitor.modes.items()
-        ],
-        training={"model": model.kind, "width": model.width, "streams": monitor.streams, "blocks": {str(m): one.blocks for m, one in monitor.modes.items()}},
-        extra={MONITOR_FILE: monitor.model_dump_json(indent=1), SEQUENCE_FILE: model.model_dump_json(indent=1)},
-    )  # fmt: skip
+        monitor,
+        golden,
+        f"Recurrent monitor ({model.kind}) for the data quality of the stream {monitor.watch.name}, one step at a time",
+        training={"width": model.width},
+        extra={SEQUENCE_FILE: model.model_dump_json(indent=1)},
+    )
 
 
 def golden_inputs(graph: StepGraph, examples: Sequence[ObservedBlock]) -> dict[str, np.ndarray]:
