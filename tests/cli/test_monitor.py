@@ -203,7 +203,7 @@ def test_a_truncated_file_costs_no_other_block(call, folder, model, tmp_path):
         code, _, err = call("monitor", tmp_path / "stream", "--model", model, "-o", tmp_path / "out")
         assert code == 8
         assert "truncated or corrupt" in err
-        assert "not read to their end: 1.parquet" in err
+        assert "not read to the end: 1.parquet" in err
     assert (
         call("certify", tmp_path / "out", "-o", tmp_path / "golden.json", "--json")[1].count('"blocks": 480')
         == 1
