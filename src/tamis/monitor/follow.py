@@ -335,10 +335,10 @@ def packed_state(state: ModeState) -> str:
     return json.dumps(vars(state) | arrays)
 
 
-def unpacked_state(text: str) -> ModeState:
+def unpacked_state(text: str, kind: type[ModeState] = ModeState) -> ModeState:
     """Return the memory of some text."""
     found = json.loads(text)
     reference, before, earlier = (
         np.array(found.pop(name), np.float32) for name in ("reference", "before", "earlier")
     )
-    return ModeState(reference, before, earlier=earlier, **found)
+    return kind(reference, before, earlier=earlier, **found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,28 +12,19 @@ from tamis.bundle import Bundle
 from tamis.engines import NEXT, StatefulSession
 from tamis.engines import open as open_session
 from tamis.monitor.features import ObservedBlock, features_of
-from tamis.monitor.follow import STEPS_MIN, BlockJudge, Distance, ModeState, Step, Verdict
+from tamis.monitor.follow import STEPS_MIN, Distance, ModeState, Step, Verdict
 from tamis.monitor.model import ModeLimits, monitor_of
 from tamis.monitor.sequence.document import SequenceModel, sequence_of
+from tamis.monitor.sequence.old_reference import RecoveringJudge, RecoveringState
 from tamis.monitor.sequence.scales import used_steps
 from tamis.monitor.template import BETWEEN, LATER
 from tamis.monitor.watch import Watch
 
 STREAM = "block"
 REMEMBERED_ARRAYS = ("reference", "before", "earlier")
-# A block whose score is above this share of the worst one of a fault is not good again, however old the state is ...
-RECOVERED = 1 / 3
-DRIFTED = 3.0  # ... unless it is closer than this, in units of the limit: good blocks drift as far
 
 
-@dataclass
-class SequenceState(ModeState):
-    """What is remembered of a mode: the states of the network as `reference`, and the worst score since the last good block."""
-
-    worst: float = 0.0
-
-
-class SequenceJudge(BlockJudge):
+class SequenceJudge(RecoveringJudge):
     """Judges as the template does, with the states of a recurrent network, one after the other, in the place of its reference."""
 
     def __init__(
@@ -69,16 +59,12 @@ class SequenceJudge(BlockJudge):
         complete = len(used_steps(block)[0])
         if block.mode in self._limits and len(block.step) >= STEPS_MIN > complete:
             return Verdict(block.key, "unscored", reason=f"only {complete} of its steps have all quantities")
-        verdict = super().judge(block)
-        state = self.states.get(block.mode)
-        if isinstance(state, SequenceState) and verdict.state in ("good", "bad"):
-            state.worst = max(state.worst, verdict.score) if state.flagged else 0.0
-        return verdict
+        return super().judge(block)
 
     def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
         state = self._distance(block, np.zeros(self._size, np.float32), limits, BETWEEN).residual
         state = self._moved(state, state, 1.0)
-        self.states[block.mode] = SequenceState(state, state, block.key[0], age=1)
+        self.states[block.mode] = RecoveringState(state, state, block.key[0], age=1)
 
     def _distance(
         self,
@@ -114,11 +100,7 @@ class SequenceJudge(BlockJudge):
         if how == LATER:
             # What changes slowly has changed since the state was left, and a fault that goes on must not count as such a change.
             near = float(np.square(found[NEXT + "mean_error"] @ self._within[block.mode]).sum()) * share
-            state = self.states[block.mode]
-            if (
-                isinstance(state, SequenceState)
-                and near > max(DRIFTED, RECOVERED * state.worst) * limits.within
-            ):
+            if self.goes_on(block, near / limits.within):
                 distance = near
         score = max(
             distance / (limits.between if how == BETWEEN else limits.within),
@@ -173,10 +155,10 @@ def _packed(state: ModeState) -> str:
     return json.dumps(vars(state) | arrays)
 
 
-def _unpacked(text: str) -> SequenceState:
+def _unpacked(text: str) -> RecoveringState:
     """Return the memory of some text."""
     found = json.loads(text)
     reference, before, earlier = (
         np.frombuffer(base64.b64decode(found.pop(name)), "<f4").copy() for name in REMEMBERED_ARRAYS
     )
-    return SequenceState(reference, before, earlier=earlier, **found)
+    return RecoveringState(reference, before, earlier=earlier, **found)

@@ -1,7 +1,8 @@
 """A student of a recurrent monitor: from the features of a whole block it predicts the logarithm of the teacher's score.
 
-The teacher takes every step of a block; the student takes the block once, and remembers a slow and a fast running mean of good blocks. Its graph has
-the inputs and outputs of the template detector, whose scores it uses for the first block of a run and long after its reference.
+The teacher takes every step of a block; the student takes the block once. It remembers a slow running mean of good blocks, and the teacher's running
+mean of their steps. Its graph has the inputs and outputs of the template detector, whose scores it uses for the first block of a run and long after
+its reference.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tamis.monitor.sequence.fit import whitening
 from tamis.monitor.sequence.judge import SequenceJudge, open_sequence_judge
 from tamis.monitor.sequence.learn import Report
 from tamis.monitor.sequence.settings import CLIP
-from tamis.monitor.sequence.student_judge import moved_means
+from tamis.monitor.sequence.student_judge import moved_means, recent_part
 from tamis.monitor.stream import stream_blocks
 from tamis.monitor.template import BETWEEN, LATER, WITHIN, ModeTemplate, fit_mode, weight_of
 from tamis.monitor.template_graph import MODES_MOST
@@ -71,7 +72,10 @@ def taught(
 
 
 def student_rows(
-    template: ModeTemplate, judged: Sequence[tuple[ObservedBlock, float, bool, int]], events: float
+    template: ModeTemplate,
+    judged: Sequence[tuple[ObservedBlock, float, bool, int]],
+    events: float,
+    on_steps: np.ndarray,
 ) -> StudentRows:
     """Return what the student is to learn from blocks in the order of time."""
     residual = template.expectation.residuals([block for block, *_ in judged])
@@ -84,7 +88,8 @@ def student_rows(
         kept.append(compared == WITHIN and age > 0)
         if own_score <= 1:  # as a judge does: a burst alone does not keep its means where they are
             age = 0 if flagged >= 10 else age
-            means = moved_means(means, np.tile(residual[k], 2), weight_of(age))
+            part = recent_part(block, template.expectation.scale, on_steps, residual[k])
+            means = moved_means(means, part, weight_of(age))
             age, flagged = age + 1, 0
         else:
             flagged += 1
@@ -260,7 +265,8 @@ def _taught_mode(
     limits = fit_limits(template, good, monitor.watch, DETECTORS["template"]).model_copy(
         update={"most": teacher.most, "most_edges": teacher.most_edges, "steps": None}
     )
-    parts = [student_rows(template, one, template.expectation.events) for one in streams]
+    on_steps = steps_have(monitor.watch)
+    parts = [student_rows(template, one, template.expectation.events, on_steps) for one in streams]
     rows = StudentRows(*(np.concatenate([getattr(one, name) for one in parts]) for name in vars(parts[0])))
     network = train_student_mode(rows, seed, epochs, report)
     x = torch.from_numpy((rows.change * np.sqrt(rows.share)[:, None]).astype(np.float32))
