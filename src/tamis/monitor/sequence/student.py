@@ -23,6 +23,7 @@ from tamis.monitor.detectors import DETECTORS
 from tamis.monitor.features import ObservedBlock, observed, steps_have
 from tamis.monitor.model import ModeLimits, MonitorModel, monitor_of
 from tamis.monitor.packing import pack_monitor
+from tamis.monitor.sequence.document import sequence_of
 from tamis.monitor.sequence.fit import whitening
 from tamis.monitor.sequence.judge import SequenceJudge, open_sequence_judge
 from tamis.monitor.sequence.learn import Report
@@ -103,16 +104,16 @@ def student_rows(
 
 
 class StudentNetwork(nn.Module):
-    """log(sum of squares of linear functions of the changes) and a small correction."""
+    """The teacher's distance, with a linear function of the past in the place of its network, and a small correction of the logarithm."""
 
-    def __init__(self, whiten: np.ndarray, seed: int) -> None:
-        """Begin with the squared length of the whitened changes against the fast mean."""
+    def __init__(self, whiten: np.ndarray, metric: np.ndarray, seed: int) -> None:
+        """Begin with the teacher's distance from its running mean."""
         super().__init__()
-        features = len(whiten) // 2
+        features = len(metric)
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("whiten", torch.from_numpy(whiten.astype(np.float32)))
-        start = torch.cat([torch.zeros(features, features), torch.eye(features)]) / features**0.5
-        self.pull = nn.Parameter(start + 0.01 * torch.randn(start.shape, generator=generator))
+        self.register_buffer("metric", torch.from_numpy(metric.astype(np.float32)))
+        self.pull = nn.Parameter(0.01 * torch.randn(features, metric.shape[1], generator=generator))
         self.floor = nn.Parameter(torch.tensor(-6.0))
         self.hidden = nn.Parameter(
             torch.randn(2 * features, STUDENT_HIDDEN, generator=generator) / (2 * features) ** 0.5
@@ -128,8 +129,10 @@ class StudentNetwork(nn.Module):
 
 def student_loss(own: Mapping[str, Tensor], change: Tensor) -> Tensor:
     """Return the logarithm of the score, (rows, 1); weights are those of all rows or of each."""
-    u = _times(change, own["whiten"])
-    pulls = _times(u, own["pull"])
+    size = change.shape[1] // 2
+    fast = change[:, size:]
+    u = _times(torch.cat([change[:, :size] - fast, fast], 1), own["whiten"])
+    pulls = _times(fast, own["metric"]) + _times(u[:, :size], own["pull"])
     squares = (pulls * pulls).sum(1, keepdim=True)
     hidden = torch.relu(_times(torch.clamp(u, -CLIP, CLIP), own["hidden"]) + own["hidden_bias"])
     return torch.log(squares + torch.exp(own["floor"])) + _times(hidden, own["add"]) + own["add_bias"]
@@ -139,17 +142,17 @@ def _times(x: Tensor, matrix: Tensor) -> Tensor:
     return x @ matrix if matrix.ndim == 2 else (x.unsqueeze(1) @ matrix).squeeze(1)
 
 
-def train_student_mode(rows: StudentRows, seed: int, epochs: int, report: Report) -> StudentNetwork:
-    """Return a network that predicts the teacher's loss of blocks."""
+def train_student_mode(
+    rows: StudentRows, metric: np.ndarray, seed: int, epochs: int, report: Report
+) -> StudentNetwork:
+    """Return a network that predicts the teacher's loss of blocks; `metric` takes a change to the errors that the teacher squares."""
     good = rows.change[rows.good]
     features = good.shape[1] // 2
-    slow, fast = (
-        whitening(np.cov(part.T) + 1e-8 * np.eye(features))
-        for part in (good[:, :features], good[:, features:])
-    )
+    past, fast = good[:, :features] - good[:, features:], good[:, features:]
     whiten = np.zeros((2 * features, 2 * features))
-    whiten[:features, :features], whiten[features:, features:] = slow, fast
-    network = StudentNetwork(whiten, seed)
+    for place, part in ((slice(None, features), past), (slice(features, None), fast)):
+        whiten[place, place] = whitening(np.cov(part.T) + 1e-8 * np.eye(features))
+    network = StudentNetwork(whiten, metric, seed)
     x = torch.from_numpy((rows.change * np.sqrt(rows.share)[:, None]).astype(np.float32))
     y = torch.from_numpy(rows.loss.astype(np.float32))[:, None]
     with torch.no_grad():
@@ -232,11 +235,12 @@ def train_student(
         streams.append(
             taught(judge, [observed(one, monitor.watch) for one in stream_blocks(folder, monitor.watch)])
         )
+    of_teacher = sequence_of(teacher).parameters()
     parameters: dict[int, dict[str, np.ndarray]] = {}
     limits: dict[int, ModeLimits] = {}
     for mode in sorted({mode for one in streams for mode in one}):
         own = [one[mode] for one in streams if mode in one]
-        parameters[mode], limits[mode] = _taught_mode(own, monitor, seed, epochs, report)
+        parameters[mode], limits[mode] = _taught_mode(own, monitor, of_teacher[mode], seed, epochs, report)
     if not parameters:
         raise DataError(
             f"the teacher {teacher.path} judges no block of {', '.join(str(one) for one in folders)}"
@@ -253,11 +257,12 @@ def train_student(
 def _taught_mode(
     streams: Sequence[Sequence[tuple[ObservedBlock, float, bool, int]]],
     monitor: MonitorModel,
+    own: Mapping[str, np.ndarray],
     seed: int,
     epochs: int,
     report: Report,
 ) -> tuple[dict[str, np.ndarray], ModeLimits]:
-    """Return the parameters of the student's graph and its limits, for one mode."""
+    """Return the parameters of the student's graph and its limits, for one mode; `own` are those of the teacher."""
     good = [[block for block, _, is_good, _ in one if is_good] for one in streams]
     template = fit_mode(good, steps_have(monitor.watch), DETECTORS["template"])
     teacher = monitor.modes[good[0][0].mode]
@@ -268,7 +273,9 @@ def _taught_mode(
     on_steps = steps_have(monitor.watch)
     parts = [student_rows(template, one, template.expectation.events, on_steps) for one in streams]
     rows = StudentRows(*(np.concatenate([getattr(one, name) for one in parts]) for name in vars(parts[0])))
-    network = train_student_mode(rows, seed, epochs, report)
+    network = train_student_mode(
+        rows, _metric(own, template.expectation.scale, on_steps), seed, epochs, report
+    )
     x = torch.from_numpy((rows.change * np.sqrt(rows.share)[:, None]).astype(np.float32))
     with torch.no_grad():
         scores = np.exp(student_loss(network.state_dict(), x).numpy()[:, 0].astype(np.float64))
@@ -278,6 +285,13 @@ def _taught_mode(
         "between": template.whitening[BETWEEN], "later": template.whitening[LATER], "gain": np.array([limits.within / limit]),
     }  # fmt: skip
     return parameters | {"floor": np.reshape(parameters["floor"], 1)}, limits
+
+
+def _metric(own: Mapping[str, np.ndarray], scale: np.ndarray, on_steps: np.ndarray) -> np.ndarray:
+    """Return what takes a change in units of `scale` to the errors of which the teacher's score is the squared length."""
+    found = np.zeros((len(scale), own["within"].shape[1]))
+    found[on_steps] = (scale[on_steps] / own["scale"])[:, None] * (own["whiten"] @ own["within"])
+    return found
 
 
 def _pack_student(
