@@ -17,10 +17,10 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 import tamis
-from tamis._base import ModelError, UsageError
+from tamis._base import MissingExtraError, ModelError, UsageError
 from tamis.engines import Remote, StatefulSession
 from tamis.serve.client import RemoteStatefulSession
-from tamis.serve.export import export_triton, verify_export
+from tamis.serve.export import export_triton, triton_server, verify_export
 
 MODULES = {"grpc": grpc, "http": http}
 START = "must specify the START flag on the first request of the sequence"
@@ -274,7 +274,7 @@ def test_too_many_sequences_and_a_client_that_was_killed(recurrent, start):
             pytest.fail("the sequences of a client that was killed were not dropped")
         for status, message in refusals:
             assert status == "StatusCode.UNAVAILABLE"
-            assert "keeps the states of 2 sequences already" in message
+            assert "keeps the states of at most 2 sequences" in message
         with pytest.raises(InferenceServerException, match=START):
             send(client, x, 1)
 
@@ -335,7 +335,7 @@ def test_export_has_the_states_in_its_configuration_and_is_served(recurrent, sta
         assert_same(answers, expected(recurrent, x))
         assert_describes_states(client.get_model_config("recurrent").config)
         assert [one.name for one in client.get_model_metadata("recurrent").inputs] == ["x"]
-        with pytest.raises(InferenceServerException, match="keeps the states of 1 sequences already"):
+        with pytest.raises(InferenceServerException, match="keeps the states of at most 1 sequences"):
             send(client, x[:1], 2, start=True)
 
 
@@ -346,3 +346,64 @@ def test_what_an_export_of_states_cannot_do_is_said(recurrent, tmp_path):
         UsageError, match="states need Triton's ONNX Runtime backend, which nvidia-pytriton does not"
     ):
         verify_export(recurrent, tmp_path)
+
+
+TRITON_CONFIG = """
+backend: "python" max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: 2 }
+output [{ name: "score" data_type: TYPE_FP32 dims: 1 }, { name: "trend" data_type: TYPE_FP32 dims: 2 }]
+instance_group { kind: KIND_CPU }
+sequence_batching {
+  max_sequence_idle_microseconds: 600000000
+  oldest { max_candidate_sequences: 16 }
+  control_input { name: "START" control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } }
+  control_input { name: "ID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } }
+}
+"""
+TRITON_MODEL = """
+import numpy as np
+import tamis
+import triton_python_backend_utils as pb_utils
+from tamis.engines import StatefulSession
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.session = StatefulSession(tamis.open(BUNDLE, "onnxruntime"))
+
+    def execute(self, requests):
+        return [self.step(*[np.from_dlpack(pb_utils.get_input_tensor_by_name(one, n)) for n in ("x", "START", "ID")]) for one in requests]
+
+    def step(self, x, start, key):
+        if start.any():
+            self.session.reset(key.item())
+        outputs = self.session.steps(key.item(), x=x)
+        outputs["score"] = outputs["score"][:, None]
+        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(n, v) for n, v in outputs.items()])
+"""
+
+
+def test_our_client_works_with_the_sequences_of_nvidia_triton(recurrent, tmp_path):
+    """Triton of the wheel has only the Python backend, in which a model keeps the states itself; the protocol is the same."""
+    folder = tmp_path / "recurrent"
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(TRITON_CONFIG)
+    (folder / "1" / "model.py").write_text(TRITON_MODEL.replace("BUNDLE", repr(str(recurrent.path))))
+    running = triton_server(tmp_path, environment={"OMP_NUM_THREADS": "1"})
+    try:
+        address = running.__enter__()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    x = steps(30)
+    try:
+        with RemoteStatefulSession(recurrent, Remote((address.grpc,), timeout_s=20)) as session:
+            begin = session.steps("a", x=x[:20])
+            both = session.run(["a", "b"], x=x[[20, 0]])
+            rest = session.steps("a", x=x[21:])
+            session._streams["b"].sequence_id += 1  # one that Triton does not know
+            with pytest.raises(ModelError, match=rf"{START}.*begin again with reset\('b'\)"):
+                session.steps("b", x=x)
+    finally:
+        running.__exit__(None, None, None)
+    for name, values in expected(recurrent, x).items():
+        np.testing.assert_array_equal(np.concatenate([begin[name], both[name][:1], rest[name]]), values)
+        np.testing.assert_array_equal(both[name][1], values[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,21 @@ def test_streams_of_a_call_that_fails_are_lost_together_and_others_are_not(serve
         both = np.stack([x[2], x[0]])
         got = session.steps("c", x=both[1:])["trend"]  # the refused call took no step of it
         np.testing.assert_array_equal(got, expected(recurrent, both)[1:])
+
+
+def test_a_stream_whose_step_was_taken_is_lost_if_that_of_another_fails(server, recurrent):
+    x = steps(2)
+    sequences = server.service.models["recurrent"]["1"].scheduler._sequences
+    with connect(recurrent, server.address) as session:
+        session.steps("a", x=x[:1])
+        sequences._policy = replace(sequences._policy, max_sequences=1)
+        with pytest.raises(
+            ModelError, match=r"the stream 'b' failed .* keeps the states of at most 1 sequences"
+        ):
+            session.run(["a", "b"], x=x)
+        assert session.streams == []
+        with pytest.raises(ModelError, match="was taken in a call that failed, and the outputs are lost"):
+            session.steps("a", x=x)
 
 
 def test_a_step_that_the_server_refuses_may_be_taken_again(server, recurrent):

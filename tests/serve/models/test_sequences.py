@@ -205,7 +205,7 @@ def test_no_sequence_is_dropped_for_a_new_one():
             assert await client.step(key, key, start=True) == key
         refused = await client.step(3, 1, start=True)
         assert refused.fault is Fault.UNAVAILABLE
-        assert "keeps the states of 2 sequences already: end others" in str(refused)
+        assert "keeps the states of at most 2 sequences, and all are alive: end others" in str(refused)
         assert await client.step(1, 1, end=True) == 2
         assert await client.step(3, 1, start=True) == 1
         assert await client.step(2, 1) == 3

@@ -170,7 +170,7 @@ class Sequences:
             if len(self._known) >= self._policy.max_sequences:
                 raise Refusal(
                     Fault.UNAVAILABLE,
-                    f"the model {name!r} keeps the states of {len(self._known)} sequences already: end others with {SEQUENCE_END}, "
+                    f"the model {name!r} keeps the states of at most {self._policy.max_sequences} sequences, and all are alive: end others with {SEQUENCE_END}, "
                     "or serve it with a larger --max-sequences",
                 )
             sequence = _Sequence()
