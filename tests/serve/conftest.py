@@ -13,8 +13,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from tamis.bundle import pack
 from tamis.serve.fronts.grpc_methods import grpc_methods
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
@@ -144,6 +147,39 @@ def start_server():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def recurrent(tmp_path_factory):
+    """A bundle with the states h and c: inputs x, outputs score (one value per row) and trend."""
+    rng = np.random.default_rng(1)
+    weights = [
+        numpy_helper.from_array((0.7 * rng.normal(size=shape)).astype(np.float32), name)
+        for name, shape in (("w", (2, 3)), ("r", (3, 3)), ("o", (3, 1)), ("v", (2, 2)))
+    ]
+    weights.append(numpy_helper.from_array(np.array([1], np.int64), "last"))
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("MatMul", ["h", "r"], ["hr"]),
+        helper.make_node("Add", ["xw", "hr"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["next_h"]),
+        helper.make_node("MatMul", ["next_h", "o"], ["column"]),
+        helper.make_node("Squeeze", ["column", "last"], ["score"]),
+        helper.make_node("MatMul", ["c", "v"], ["cv"]),
+        helper.make_node("Add", ["cv", "x"], ["cx"]),
+        helper.make_node("Sigmoid", ["cx"], ["next_c"]),
+        helper.make_node("Mul", ["next_c", "x"], ["trend"]),
+    ]
+
+    def value(name, *columns):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *columns])
+
+    inputs = [value("x", 2), value("h", 3), value("c", 2)]
+    outputs = [value("score"), value("next_h", 3), value("trend", 2), value("next_c", 2)]
+    graph = helper.make_graph(nodes, "recurrent", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return pack(model, tmp_path_factory.mktemp("bundles") / "recurrent.tamis", score="score").bundle
 
 
 COMMAND = [sys.executable, "-m", "tamis", "serve", "--grpc", "0", "--http", "0", "--metrics", "0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,16 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     "--threads",
     type=click.IntRange(1, 256),
     help="Threads per instance; default: as the model's config.pbtxt says, or 1.",
+)
+@click.option(
+    "--max-sequences",
+    type=click.IntRange(min=0),
+    help="Sequences of each model with states that are kept at a time; default: as its config.pbtxt says, or 1024. 0: states are inputs and outputs of requests only.",
+)
+@click.option(
+    "--sequence-idle",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds without a request after which a sequence is dropped; default: as the model's config.pbtxt says, or 3600.",
 )
 @click.option("--certificate", type=FILE, help="TLS: certificate of the server (PEM).")
 @click.option("--key", type=FILE, help="TLS: key of the certificate (PEM).")
@@ -151,6 +162,8 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         options["threads"],
         sizes_by_dimension(options["dims"]),
         options["torch_libraries"],
+        options["max_sequences"],
+        None if options["sequence_idle"] is None else math.ceil(1e6 * options["sequence_idle"]),
     )
     if options["check"]:
         _check(models, opening, options["as_json"])

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tamis._base import InputMismatchError, UnreadableFileError, UsageError, atomic_path
-from tamis.bundle import Signature
+from tamis.bundle import Bundle, Signature
 from tamis.engines.engine import Arrays
 from tamis.engines.session import Session
 
@@ -65,7 +65,7 @@ class StatefulSession:
 
         A row with a NaN has NaN outputs, and leaves the state of its stream as it was.
         """
-        self._check(inputs, len(streams))
+        check_step(self.session.bundle, self.states, inputs, len(streams))
         batch = self._load(tuple(streams))
         for name, values in inputs.items():
             batch.inputs[name][...] = values
@@ -80,7 +80,7 @@ class StatefulSession:
     def steps(self, stream: Hashable, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Take some steps of one stream, a row each, and return the outputs of each; as `run` for one row after the other."""
         count = len(next(iter(inputs.values()), ()))
-        self._check(inputs, count)
+        check_step(self.session.bundle, self.states, inputs, count)
         batch = self._load((stream,))
         found = {
             name: np.empty((count, *batch.outputs[name].shape[1:]), batch.outputs[name].dtype)
@@ -178,19 +178,6 @@ class StatefulSession:
     def _row(self, name: str) -> tuple[int, ...]:
         return tuple(int(size) for size in self._specs[name].shape[1:])
 
-    def _check(self, inputs: Mapping[str, np.ndarray], rows: int) -> None:
-        if inputs.keys() != set(self.inputs):
-            raise InputMismatchError(
-                f"a step of the bundle {self.session.bundle.name} takes {', '.join(self.inputs)}; got {', '.join(inputs) or 'nothing'}"
-            )
-        for name, values in inputs.items():
-            expected = (rows, *self._row(name))
-            if values.shape != expected or not np.can_cast(values.dtype, self._specs[name].dtype):
-                raise InputMismatchError(
-                    f"the input {name!r} has the shape {values.shape} and type {values.dtype}; "
-                    f"expected {expected} and {self._specs[name].dtype}"
-                )
-
     def _load(self, streams: tuple[Hashable, ...]) -> _Batch:
         """Return the batch of some streams, with their states in its buffers."""
         if streams == self._loaded and streams:
@@ -220,6 +207,24 @@ class StatefulSession:
         call = self.session.bind(**inputs)
         outputs = dict(zip((spec.name for spec in self.session.signature.outputs), call(), strict=True))
         return _Batch(call, inputs, outputs)
+
+
+def check_step(
+    bundle: Bundle, states: Mapping[str, str], inputs: Mapping[str, np.ndarray], rows: int
+) -> None:
+    """Raise InputMismatchError unless `inputs` has `rows` rows of every input of a bundle that is not a state."""
+    specs = {spec.name: spec for spec in bundle.manifest.signature.inputs if spec.name not in states}
+    if inputs.keys() != specs.keys():
+        raise InputMismatchError(
+            f"a step of the bundle {bundle.name} takes {', '.join(specs)}; got {', '.join(inputs) or 'nothing'}"
+        )
+    for name, values in inputs.items():
+        expected = (rows, *(int(size) for size in specs[name].shape[1:]))
+        if values.shape != expected or not np.can_cast(values.dtype, specs[name].dtype):
+            raise InputMismatchError(
+                f"the input {name!r} has the shape {values.shape} and type {values.dtype}; "
+                f"expected {expected} and {specs[name].dtype}"
+            )
 
 
 def _broken(inputs: Mapping[str, np.ndarray], rows: int) -> np.ndarray:

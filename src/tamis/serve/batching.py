@@ -6,11 +6,13 @@ The settings are those of `ModelDynamicBatching` and `ModelQueuePolicy` in Trito
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 # Bytes of inputs that are worth concatenating: beyond the caches, copying costs more than separate calls.
 COPIED_MOST = 1 << 20
+MAX_SEQUENCES = 1024  # of one model, where nothing else is set
+SEQUENCE_IDLE_US = 3_600_000_000  # one hour: a monitor waits for beam; Triton's default is a second
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class Batching:
     def priority_of(self, requested: int) -> int:
         """Return the index of a requested priority, which counts from 1; any other number means the default."""
         return requested - 1 if 1 <= requested <= len(self.priorities) else self.default_priority
+
+
+@dataclass(frozen=True)
+class SequencePolicy:
+    """How the states of sequences are kept between requests, as `ModelSequenceBatching` in Triton's `config.pbtxt` says."""
+
+    states: Mapping[str, str]  # the output that follows each input that is a state
+    max_sequences: int = MAX_SEQUENCES
+    idle_us: int = SEQUENCE_IDLE_US  # a sequence without a request for this long is dropped
 
 
 def wait_limit(queued: float, delay: float, expires: float | None = None) -> float:

@@ -170,12 +170,23 @@ class Server:
             self._local = LocalListener(endpoints.local, local_config)
             addresses["local"] = str(endpoints.local)
         await self.repository.load_all()
+        if self.settings.shares_ports:
+            self._check_states()
         if self.repository.is_ready:
             every = self.service.every()
             check_dims(self.settings.opening, {name for loaded in every for name in loaded.model.free_dims})
         self.service.accepts = True
         problems = {entry.name: entry.reason for entry in self.repository.index() if entry.reason}
         return StartedServer(addresses, self.service, self.repository, problems)
+
+    def _check_states(self) -> None:
+        """Raise UsageError for a model with states: a connection may lead to a process that does not have them."""
+        for loaded in self.service.every():
+            if loaded.model.spec.sequences is not None:
+                raise UsageError(
+                    f"{loaded.model.spec.name} keeps states of sequences, which several --workers cannot share: serve it with "
+                    "--workers 1, or with --max-sequences 0, which leaves its states to the clients"
+                )
 
     def _tls(self, protocol: str) -> ssl.SSLContext | None:
         access = self.settings.access

@@ -22,6 +22,7 @@ EXTENSIONS = (
     "model_configuration",
     "model_repository",
     "schedule_policy",
+    "sequence",
     "statistics",
     "system_shared_memory",
 )

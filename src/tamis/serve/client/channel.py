@@ -31,10 +31,10 @@ MAX_ANSWER_BYTES = 1 << 31
 class CallError(Exception):
     """A call failed: the server's error, or that of the connection."""
 
-    def __init__(self, status: Status, message: str) -> None:
-        """Create the error."""
+    def __init__(self, status: Status, message: str, *, from_server: bool = False) -> None:
+        """Create the error; `from_server` says that it is the server's answer."""
         super().__init__(message)
-        self.status = status
+        self.status, self.from_server = status, from_server
 
 
 class ClientCall(MessageStream):
@@ -81,6 +81,7 @@ class ClientCall(MessageStream):
             self._fail(
                 Status(int(status)) if known else Status.UNKNOWN,
                 message or f"the server ended the call with the status {status or http!r}",
+                from_server=known,
             )
         elif self.is_truncated:
             self._fail(Status.INTERNAL, "the answer is truncated")
@@ -97,8 +98,8 @@ class ClientCall(MessageStream):
                 )
             self._fail(Status.UNAVAILABLE, message)
 
-    def _fail(self, status: Status, message: str) -> None:
-        self.failure, self.done = CallError(status, message), True
+    def _fail(self, status: Status, message: str, *, from_server: bool = False) -> None:
+        self.failure, self.done = CallError(status, message, from_server=from_server), True
 
 
 class Channel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
@@ -15,8 +15,15 @@ from tritonclient.grpc import service_pb2 as pb
 from tamis._base import UsageError
 from tamis.bundle import Signature
 from tamis.serve.client.channel import CallError, Channel
-from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, split_message
-from tamis.serve.protocol.messages import BoundedCache
+from tamis.serve.protocol.infer import (
+    ID,
+    RAW_INPUT,
+    RAW_OUTPUT,
+    field_head,
+    set_parameters,
+    split_message,
+)
+from tamis.serve.protocol.messages import BoundedCache, Parameter
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.grpc import Status
@@ -73,10 +80,16 @@ class Codec:
             has_rows=signature.rows != "none",
         )
 
-    def request(self, arrays: Sequence[np.ndarray]) -> tuple[int, list[Buffer]]:
+    def request(
+        self, arrays: Sequence[np.ndarray], parameters: Mapping[str, Parameter] | None = None
+    ) -> tuple[int, list[Buffer]]:
         """Return size and pieces of a request; the bytes of the arrays are not copied."""
         shapes = tuple([array.shape for array in arrays])
         header = self.head(shapes)
+        if parameters:  # encoded messages that are concatenated are merged
+            message = pb.ModelInferRequest()
+            set_parameters(message.parameters, parameters)
+            header += message.SerializeToString()
         number = f"{self._prefix}{next(self._numbers):x}".encode()
         pieces: list[Buffer] = [header + field_head(ID, len(number)) + number]
         size = len(pieces[0])

@@ -19,9 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from tamis._base import MissingExtraError, TamisError
+from tamis._base import MissingExtraError, TamisError, UsageError
 from tamis.bundle import Bundle
-from tamis.engines import Options, Remote, Session, find_engine
+from tamis.engines import Options, Remote, Session, find_engine, states_of
 
 INSTALL = "pip install --no-deps nvidia-pytriton==0.7.0"
 BACKEND = ("libtriton_python.so", "triton_python_backend_utils.py")
@@ -84,6 +84,11 @@ def triton_server(
 
 def verify_export(bundle: Bundle, exported: Path) -> None:
     """Serve an exported model with NVIDIA Triton; raise TamisError if it does not reproduce the golden outputs."""
+    if states_of(bundle.manifest.signature):
+        raise UsageError(
+            f"the export of {bundle.name} is not verified: states need Triton's ONNX Runtime backend, which nvidia-pytriton does not have; "
+            "try it with RemoteStatefulSession on a full Triton"
+        )
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         (Path(folder) / exported.name).symlink_to(exported.absolute(), target_is_directory=True)
         with triton_server(Path(folder)) as address:

@@ -86,9 +86,9 @@ def _model_metadata(service: Service, request: Any) -> Any:
     response = pb.ModelMetadataResponse(
         name=spec.name, versions=sorted(service.models[spec.name]), platform=spec.platform
     )
-    for tensor in spec.inputs:
+    for tensor in spec.described_inputs:
         response.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(*rows, *tensor.shape))
-    for tensor in spec.outputs:
+    for tensor in spec.described_outputs:
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=(*rows, *tensor.shape))
     return response
 

@@ -269,7 +269,8 @@ class LocalConnection:
         plan = self._plans.find(head, raws)
         if plan is None:
             raise Refusal(
-                Fault.INVALID, "classification and registered regions need gRPC or HTTP, not a local socket"
+                Fault.INVALID,
+                "sequences, classification and registered regions need gRPC or HTTP, not a local socket",
             )
         inputs = [np.ndarray(shape, dtype, raw) for (dtype, shape, _), raw in zip(sizes, raws, strict=True)]
         arrays = [None if place is None else inputs[place] for place in plan.places]

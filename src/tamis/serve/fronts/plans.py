@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tamis.serve.models.scheduler import Scheduler
+from tamis.serve.models.sequences import is_step
 from tamis.serve.models.tickets import Prepared, prepare
 from tamis.serve.protocol.infer import RequestHeader, arrays_of, sizes_of
 from tamis.serve.protocol.messages import BoundedCache
@@ -35,7 +36,7 @@ class RequestPlans:
         self._plans: BoundedCache[int, RequestPlan] = BoundedCache()
 
     def find(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
-        """Return the plan; None where a request needs shared regions, classification, strings, or data in typed fields."""
+        """Return the plan; None for steps of sequences, shared regions, classification, strings, and data in typed fields."""
         plan = self._plans.get(id(head))
         if plan is None or plan.head is not head or plan.generation != self._service.generation:
             plan = self._make(head, raws)
@@ -53,6 +54,8 @@ class RequestPlans:
             return None
         loaded = self._service.find(head.model, head.version)
         spec, scheduler = loaded.model.spec, loaded.scheduler
+        if spec.sequences is not None and is_step(head.parameters):
+            return None
         inputs = arrays_of(head, raws)
         output_indices = spec.output_indices(head.outputs)
         kind = tuple([(name, array.shape[1:]) for name, array in inputs.items()])

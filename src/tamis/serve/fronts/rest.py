@@ -204,8 +204,8 @@ class _Rest:
                 "name": spec.name,
                 "versions": sorted(self._service.models[spec.name]),
                 "platform": spec.platform,
-                "inputs": [metadata(tensor) for tensor in spec.inputs],
-                "outputs": [metadata(tensor) for tensor in spec.outputs],
+                "inputs": [metadata(tensor) for tensor in spec.described_inputs],
+                "outputs": [metadata(tensor) for tensor in spec.described_outputs],
                 **({"parameters": dict(spec.facts)} if spec.facts else {}),
             },
         )

@@ -10,10 +10,10 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from tamis.bundle import FIRMWARE_FILE, Bundle, Tensor
-from tamis.engines import Options, Session, find_engine
+from tamis.bundle import FIRMWARE_FILE, Bundle, Signature, Tensor
+from tamis.engines import Options, Session, find_engine, states_of
 from tamis.records import FirmwareRecord
-from tamis.serve.batching import Batching
+from tamis.serve.batching import Batching, SequencePolicy
 from tamis.serve.models.model import INLINE_NS, TIMED_CALLS, Model, ModelSpec, Run, Spec
 from tamis.serve.protocol.tensors import datatype_of
 
@@ -22,8 +22,8 @@ MAX_BUNDLE_ROWS = 1 << 16
 Dims = Mapping[str, tuple[int, ...]]
 
 
-def bundle_spec(bundle: Bundle) -> ModelSpec:
-    """Return the interface of a bundle in the terms of the protocol."""
+def bundle_spec(bundle: Bundle, *, sequences: bool = True) -> ModelSpec:
+    """Return the interface of a bundle in the terms of the protocol; without `sequences`, states are plain inputs and outputs."""
     manifest, signature = bundle.manifest, bundle.manifest.signature
     max_batch = {"free": MAX_BUNDLE_ROWS, "fixed": signature.fixed_batch or 0, "none": 0}[signature.rows]
     return ModelSpec(
@@ -39,7 +39,21 @@ def bundle_spec(bundle: Bundle) -> ModelSpec:
             "bundle_version": manifest.version,
             "model_sha256": manifest.files["model.onnx"].sha256,
         },
+        sequences=_sequences(signature) if sequences else None,
     )
+
+
+def _sequences(signature: Signature) -> SequencePolicy | None:
+    """Return how states are kept; None for a model without rows or without states, or with states of free sizes."""
+    states = states_of(signature)
+    inputs = {spec.name: spec for spec in signature.inputs}
+    for name, output in states.items():
+        before, after = inputs[name], signature.output(output)
+        if before.shape[1:] != after.shape[1:] or before.dtype != after.dtype:
+            return None
+        if not all(isinstance(size, int) for size in before.shape[1:]):
+            return None
+    return SequencePolicy(states) if states and signature.rows != "none" else None
 
 
 def _spec(tensor: Tensor, has_rows: bool) -> Spec:
@@ -48,10 +62,18 @@ def _spec(tensor: Tensor, has_rows: bool) -> Spec:
     return Spec(tensor.name, datatype_of(np.dtype(tensor.dtype)), row if has_rows else shape)
 
 
-def open_bundle(path: Path, engine: str, instances: int, threads: int, dims: Dims | None = None) -> Model:
+def open_bundle(
+    path: Path,
+    engine: str,
+    instances: int,
+    threads: int,
+    dims: Dims | None = None,
+    *,
+    sequences: bool = True,
+) -> Model:
     """Open a bundle with verified, warm instances; `dims` are sizes of free dimensions that are compiled ahead."""
     bundle = Bundle.open(path)
-    spec = bundle_spec(bundle)
+    spec = bundle_spec(bundle, sequences=sequences)
     with ExitStack() as stack:  # closes the sessions if a later one fails
         sessions = open_sessions(bundle, engine, instances, threads, dims or {}, stack)
         if spec.batching is not None:

@@ -37,7 +37,7 @@ _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 # Fields that change what a model computes, and what to do instead.
 _UNSUPPORTED = {
     "ensemble_scheduling": "ensembles are not served; serve the models one by one and chain them in the client",
-    "sequence_batching": "models that keep a state between requests are not served; make the state an input and an output",
+    "sequence_batching": "models that keep a state between requests are not served; make the state an input and an output, and pack a bundle, whose states are kept",
     "batch_input": "inputs computed from a ragged batch are not served; pad the inputs in the client",
     "batch_output": "outputs scattered over a ragged batch are not served; pad the inputs in the client",
     "runtime": "another runtime of a backend cannot be chosen; remove the field",
@@ -123,7 +123,7 @@ def _unsupported(config: Any) -> Iterator[str]:
     """Yield an error message for each unsupported field that is set."""
     set_fields = {field.name for field, _ in config.ListFields()}
     for name, advice in _UNSUPPORTED.items():
-        if name in set_fields:
+        if name in set_fields and not (name == "sequence_batching" and is_exported(config)):
             yield f"field {name}: {advice}"
     if config.model_transaction_policy.decoupled:
         yield (
@@ -162,8 +162,8 @@ def _unsupported_tensor(which: str, tensor: Any) -> Iterator[str]:
 
 
 def is_exported(config: Any) -> bool:
-    """Return whether a model is a bundle that was exported for Triton's Python backend."""
-    return bool(config.backend == "python" and BUNDLE_PARAMETER in config.parameters)
+    """Return whether a model is a bundle that was exported, for Triton's Python backend or, with states, ONNX Runtime."""
+    return bool(config.backend in ("python", "onnxruntime") and BUNDLE_PARAMETER in config.parameters)
 
 
 def _unsupported_backend(config: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tamis._base import TamisError
 from tamis.engines import DEFAULT_ENGINE
-from tamis.serve.batching import Batching
+from tamis.serve.batching import Batching, SequencePolicy
 from tamis.serve.protocol.messages import Fault, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import dtype_of
 
@@ -41,6 +41,8 @@ class OpeningSettings:
     threads: int | None = None
     dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # sizes that are compiled ahead
     torch_libraries: tuple[Path, ...] = ()  # of operators that TorchScript models need
+    max_sequences: int | None = None  # of one model; 0: states are inputs and outputs only
+    sequence_idle_us: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,19 @@ class ModelSpec:
     batching: Batching | None = None  # None: each request runs alone
     # How it runs, for people: engine, verified, ignored (settings), off (features) and others; empty ones are left out.
     facts: Mapping[str, str] = field(default_factory=dict)
+    sequences: SequencePolicy | None = None  # None: no states are kept
+
+    @property
+    def described_inputs(self) -> tuple[Spec, ...]:
+        """Return the inputs in the model's metadata; as in Triton, states that the server keeps are not among them."""
+        kept = self.sequences.states if self.sequences is not None else {}
+        return tuple(spec for spec in self.inputs if spec.name not in kept)
+
+    @property
+    def described_outputs(self) -> tuple[Spec, ...]:
+        """Return the outputs in the model's metadata, without the states."""
+        kept = set(self.sequences.states.values()) if self.sequences is not None else set()
+        return tuple(spec for spec in self.outputs if spec.name not in kept)
 
     def rows_of(self, inputs: Mapping[str, np.ndarray]) -> int:
         """Check the inputs of a request; return its number of rows, 1 without a batch dimension."""
@@ -120,6 +135,8 @@ class ModelSpec:
             if unknown
             else f"the request for {self.name!r} lacks the input {missing[0]!r}"
         )
+        if not unknown and self.sequences is not None:
+            problem += f"; pass sequence_id, and sequence_start in the first request, to let the server keep {', '.join(self.sequences.states)}"
         raise Refusal(Fault.INVALID, f"{problem}; the inputs are {', '.join(known)}")
 
     def output_indices(self, requested: Sequence[RequestedOutput]) -> tuple[int, ...]:

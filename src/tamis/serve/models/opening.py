@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from tamis._base import ChecksumError, ModelError, did_you_mean
 from tamis.engines import DEFAULT_ENGINE
+from tamis.serve.batching import MAX_SEQUENCES, SEQUENCE_IDLE_US, Batching, SequencePolicy
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.config_text import (
     BUNDLE_PARAMETER,
@@ -26,7 +27,7 @@ from tamis.serve.models.config_text import (
     without_effect,
 )
 from tamis.serve.models.folders import CONFIG, MANIFEST, ModelFolder, ModelFormat, confine, misplaced_files
-from tamis.serve.models.model import Model, OpeningSettings
+from tamis.serve.models.model import Model, ModelSpec, OpeningSettings
 from tamis.serve.models.triton_config import (
     ResolvedConfig,
     batching_of,
@@ -49,7 +50,16 @@ def open_models(
                 f"{model_folder.name!r} is a bundle, which has no config.pbtxt to override: load it without a configuration"
             )
         engine, instances, threads = settings.engine, settings.instances or 1, settings.threads or 1
-        return [open_bundle(model_folder.folder, engine, instances, threads, settings.dims)]
+        model = open_bundle(
+            model_folder.folder,
+            engine,
+            instances,
+            threads,
+            settings.dims,
+            sequences=settings.max_sequences != 0,
+        )
+        model.spec = _limited(model.spec, settings)
+        return [model]
     models: list[Model] = []
     try:
         for model in _each_version(model_folder, settings, override):
@@ -132,20 +142,47 @@ def _exported_versions(
         raise ModelError(f"{model_folder.folder} has no version; export the bundle again")
     for version in versions:
         folder = confined(model_folder.folder / version, parameters[BUNDLE_PARAMETER], model_folder.roots)
-        model = open_bundle(folder, settings.engine, max(1, instances), int(threads), settings.dims)
-        spec = model.spec
+        keeps_states = config.HasField("sequence_batching") and settings.max_sequences != 0
+        model = open_bundle(
+            folder, settings.engine, max(1, instances), int(threads), settings.dims, sequences=keeps_states
+        )
+        spec = _limited(model.spec, settings, config.sequence_batching if keeps_states else None)
         if 0 < config.max_batch_size < spec.max_batch:
             spec = replace(spec, max_batch=config.max_batch_size)
         if spec.batching is not None:
             merged = spec.batching.max_merged_rows
+            if batching is None and spec.sequences is not None:  # a model has only one of the two batchers
+                batching = Batching(
+                    delay_ns=1000 * config.sequence_batching.oldest.max_queue_delay_microseconds
+                )
             queue = replace(batching, preferred=(), max_merged_rows=merged) if batching is not None else None
             spec = replace(spec, batching=queue)
         texts = [spec.facts.get("ignored", ""), *notes]
         facts = {**spec.facts, "configuration": location, "ignored": "; ".join(filter(None, texts))}
         facts = {name: text for name, text in facts.items() if text}
         model.spec = replace(spec, name=model_folder.name, version=version, facts=facts)
-        model.config = config
+        describes_states = config.HasField("sequence_batching")
+        model.config = config if describes_states == (spec.sequences is not None) else None
         yield model
+
+
+def _limited(spec: ModelSpec, settings: OpeningSettings, batcher: Any | None = None) -> ModelSpec:
+    """Return an interface with the limits of its sequences: those of the command line, or else of `config.pbtxt`."""
+    if spec.sequences is None:
+        return spec
+    configured = (
+        (batcher.oldest.max_candidate_sequences, batcher.max_sequence_idle_microseconds)
+        if batcher
+        else (0, 0)
+    )
+    return replace(
+        spec,
+        sequences=SequencePolicy(
+            spec.sequences.states,
+            settings.max_sequences or configured[0] or MAX_SEQUENCES,
+            settings.sequence_idle_us or configured[1] or SEQUENCE_IDLE_US,
+        ),
+    )
 
 
 def _complete(

@@ -18,6 +18,7 @@ import numpy as np
 
 from tamis.serve.models.model import FAILURES, INLINE_NS, Model, Run
 from tamis.serve.models.queues import RequestQueue
+from tamis.serve.models.sequences import Sequences, is_step
 from tamis.serve.models.statistics import Statistics
 from tamis.serve.models.tickets import RequestTicket, Ticket
 from tamis.serve.protocol.messages import Fault, InferRequest, Refusal
@@ -50,6 +51,11 @@ class Scheduler:
         self._loop, self._log = loop, log
         self._queue = RequestQueue(model.spec, self._expire)
         self.batching = self._queue.batching
+        self._sequences = (
+            Sequences(model.spec, model.spec.sequences, self.batching, self._enqueue, self._refuse)
+            if model.spec.sequences is not None
+            else None
+        )
         self._free = list(range(len(model.instances)))
         self._threads: list[_InstanceThread | None] = [None] * len(model.instances)
         self._inline_rows = INLINE_ROWS_FIRST if model.quick else 0  # at most these run in the loop's thread
@@ -66,19 +72,29 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Return the number of queued requests."""
-        return self._queue.count
+        """Return the number of queued requests, and of those that wait for an earlier step of their sequence."""
+        return self._queue.count + (self._sequences.waiting if self._sequences is not None else 0)
 
     # Requests come in.
 
     def submit(self, request: InferRequest) -> None:
         """Check and queue a request; raise Refusal where it is rejected."""
-        self.take(RequestTicket(request, self.spec, self.batching))
+        if self._sequences is not None and is_step(request.parameters):
+            self._check_open()
+            self._sequences.submit(request, monotonic_ns())
+        else:
+            self.take(RequestTicket(request, self.spec, self.batching))
 
     def take(self, ticket: Ticket) -> None:
         """Queue a checked request; raise Refusal where the queue is full or closed."""
+        self._check_open()
+        self._enqueue(ticket)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise Refusal(Fault.UNAVAILABLE, f"the model {self.spec.name!r} is being unloaded")
+
+    def _enqueue(self, ticket: Ticket) -> None:
         self._queue.append(ticket, monotonic_ns())
         if ticket.expires_ns is not None and not self._free:
             self._sweep_at(ticket.expires_ns)
@@ -267,6 +283,8 @@ class Scheduler:
         if not ticket.is_cancelled():
             message = f"the request for {self.spec.name!r} waited too long, and was not computed"
             self._refuse(ticket, Refusal(Fault.EXPIRED, message))
+        else:
+            ticket.drop()
 
     def _sweep_at(self, expires_ns: int) -> None:
         """Refuse expired requests even while every instance is busy or hangs."""

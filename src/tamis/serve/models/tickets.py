@@ -62,6 +62,9 @@ class Ticket(ABC):
     def refuse(self, refusal: Refusal) -> None:
         """Send an error instead of an answer."""
 
+    def drop(self) -> None:  # noqa: B027 - optional
+        """Note that it was cancelled, and is not computed."""
+
     def is_dead(self, now_ns: int) -> bool:
         """Return whether it has expired or was cancelled."""
         return (self.expires_ns is not None and now_ns >= self.expires_ns) or self.is_cancelled()
@@ -82,8 +85,11 @@ class RequestTicket(Ticket):
             request.parameters,
             spec.output_indices(request.outputs),
         )
+        self._assign(request, spec, prepared)
+
+    def _assign(self, request: InferRequest, spec: ModelSpec, prepared: Prepared) -> None:
         arrays = [request.inputs.get(one.name) for one in spec.inputs]
-        super().__init__(prepared, arrays, request.deadline_ns, request.id)
+        Ticket.__init__(self, prepared, arrays, request.deadline_ns, request.id)
         self.request, self.spec = request, spec
 
     def is_cancelled(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tamis._base import ModelError
-from tamis.serve.batching import Batching, QueuePolicy
+from tamis.serve.batching import Batching, QueuePolicy, SequencePolicy
 from tamis.serve.models.config_text import FACT_PREFIX, FILES, PLATFORMS, without_effect
 from tamis.serve.models.folders import VERSION_FOLDER
 from tamis.serve.models.model import Model, ModelSpec, Spec
@@ -338,18 +338,37 @@ def config_of(spec: ModelSpec, instances: int = 1) -> Any:
     It always has a preferred batch size, as Triton's answers do: clients split their arrays by the first one.
     """
     config = pb.ModelConfig(name=spec.name, platform=spec.platform, max_batch_size=spec.max_batch)
-    for target, specs in ((config.input, spec.inputs), (config.output, spec.outputs)):
+    for target, specs in ((config.input, spec.described_inputs), (config.output, spec.described_outputs)):
         for one in specs:
-            kind = pb.DataType.Value(f"TYPE_{one.datatype.replace('BYTES', 'STRING')}")
-            target.add(name=one.name, data_type=kind, dims=one.shape)
-    if spec.batching is not None:
+            target.add(name=one.name, data_type=_data_type(one), dims=one.shape)
+    if spec.sequences is not None:
+        _write_sequences(config.sequence_batching, spec, spec.sequences)
+    elif spec.batching is not None:
         sizes = spec.batching.preferred or (spec.batching.max_merged_rows or spec.max_batch,)
         config.dynamic_batching.preferred_batch_size.extend(sizes)
         config.dynamic_batching.max_queue_delay_microseconds = spec.batching.delay_ns // 1000
-        if spec.batching.max_merged_rows:
-            config.parameters["tamis_merged_rows"].string_value = str(spec.batching.max_merged_rows)
+    if spec.batching is not None and spec.batching.max_merged_rows:
+        config.parameters["tamis_merged_rows"].string_value = str(spec.batching.max_merged_rows)
     _fill_in(config, PLATFORMS.get(spec.platform, "onnxruntime"), instances)
     return config
+
+
+def _data_type(spec: Spec) -> int:
+    number: int = pb.DataType.Value(f"TYPE_{spec.datatype.replace('BYTES', 'STRING')}")
+    return number
+
+
+def _write_sequences(batcher: Any, spec: ModelSpec, policy: SequencePolicy) -> None:
+    """Write states as Triton's implicit state; each begins with zeros."""
+    batcher.max_sequence_idle_microseconds = policy.idle_us
+    batcher.oldest.max_candidate_sequences = policy.max_sequences
+    if spec.batching is not None:
+        batcher.oldest.max_queue_delay_microseconds = spec.batching.delay_ns // 1000
+    for one in spec.inputs:
+        if one.name in policy.states:
+            kind, output = _data_type(one), policy.states[one.name]
+            state = batcher.state.add(input_name=one.name, output_name=output, data_type=kind, dims=one.shape)
+            state.initial_state.add(name=one.name, data_type=kind, dims=one.shape, zero_data=True)
 
 
 def served_config(model: Model) -> Any:
