@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from tamis.monitor.journal import Journal
+from tamis.monitor.stream import FileReader
+from tamis.monitor.watch import read_watch
 from tamis.serve.monitored import ServiceStream, StreamSettings
 
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "monitor.md"
@@ -80,6 +82,8 @@ def test_faults_of_a_service_are_found(call, streams, tmp_path, watch, bad, quan
     model = tmp_path / f"{watch}.tamis"
     code, _, told = call("train", "lar-template", streams / "good", "--watch", tmp_path / "watch.yaml", "-o", model)  # fmt: skip
     assert code == 0, told
+    complete = FileReader(streams / "served", read_watch(tmp_path / "watch.yaml")).new_blocks(last=False)
+    assert [block.key[1] for block, _ in complete] == list(range(1, 22))  # by the marks, also the last one
     code, _, told = call("monitor", streams / "served", "--model", model, "-o", tmp_path / "monitored")
     assert code == 0, told
     journal = Journal(tmp_path / "monitored")

@@ -61,7 +61,7 @@ class ServedSecond(NamedTuple):
     """The requests of one second."""
 
     number: int  # since the begin of the run
-    length_s: float  # a second, unless the event loop was late
+    length_s: float  # more than a second where the event loop was late, less at the end of the run
     models: Mapping[str, TakenRequests]
 
 
@@ -110,7 +110,7 @@ class ServiceStream:
         """Hand the requests since the last call to the thread."""
         now_s = self._clock()
         taken = {name: times.take() for name, times in self._models.items()}
-        second = ServedSecond(self._number, max(1e-3, now_s - self._last_s), taken)
+        second = ServedSecond(self._number, now_s - self._last_s, taken)
         self._last_s = now_s
         # Timers may be a little early or, when the loop was busy, late: seconds without rows are then left out.
         self._number = max(self._number + 1, int(now_s - self._settings.begin_s))
@@ -268,7 +268,9 @@ def row_of(second: ServedSecond, run: int, block: int, step: int) -> StreamRow:
         "luminosityBlock": block,
         "event": second.number,
         "second": step,
-        "request_rate": min(requests / second.length_s, RATE_MOST),
+        "request_rate": min(
+            requests / max(1.0, second.length_s), RATE_MOST
+        ),  # one request in 1 ms does not make 1,000 a second
         "requests": requests,
         "answered": answered,
         "failed": failed,
