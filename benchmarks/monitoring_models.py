@@ -1,7 +1,8 @@
 """Recurrent monitors against the template on streams that they have not seen, their student, and what is forgotten when ions follow protons.
 
 python benchmarks/monitoring_models.py --part models -o models.json
-python benchmarks/monitoring_models.py --part forgetting --hours 60 -o forgetting.json
+python benchmarks/monitoring_models.py --part forgetting --hours 60 -o forgetting.json --figure docs/img/forgetting.png
+python benchmarks/monitoring_models.py --part forgetting --record benchmarks/records/monitoring-forgetting.json --figure docs/img/forgetting.png
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from forgetting_figure import draw_forgetting
 from monitoring import FAULT_RATE, JUDGED, TRAINED, write_stream
 from tamis.bundle import Bundle
 from tamis.monitor import lar_watch, monitor_of
@@ -185,16 +187,33 @@ def main() -> None:
     """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=["models", "forgetting"], required=True)
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, help="record that is written")
+    parser.add_argument("--figure", type=Path, help="picture of the part forgetting, as PNG")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        help="draw the figure from this record of the part forgetting, and train nothing",
+    )
     parser.add_argument("--hours", type=float, default=200.0, help="of each stream")
     parser.add_argument("--seed", type=int, default=7000, help="of the first stream")
     parser.add_argument("--kinds", default="lstm,xlstm", help="the last one teaches the student")
     parser.add_argument("--epochs", type=int, default=8, help="of the trainings of the part forgetting")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    if options.figure is not None and options.part != "forgetting":
+        parser.error("--figure draws the part forgetting: pass --part forgetting")
+    if options.record is not None:
+        if options.figure is None:
+            parser.error("--record is drawn: say where to, with --figure PATH.png")
+        draw_forgetting(json.loads(options.record.read_text()), options.figure)
+        return
+    if options.output is None:
+        parser.error("the record needs a place: pass -o FILE.json")
     with tempfile.TemporaryDirectory() as name:
         result = (models if options.part == "models" else forgetting)(options, Path(name))
     options.output.write_text(json.dumps(result, indent=1) + "\n")
+    if options.figure is not None:
+        draw_forgetting(result, options.figure)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
 @click.option(
     "--monitor",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that grows by a row per event while the run goes on, for `tamis monitor FOLDER --follow`: paths, outcome, time, size.",
+    help="Folder that grows by a row per event while the run goes on, for `tamis monitor FOLDER --follow`: paths, outcome, times, sizes.",
 )
 @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
 @click.option("--tree", help="Name of the tree; overrides that of the menu.")

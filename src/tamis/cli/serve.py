@@ -117,6 +117,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Log file with a line of JSON per request (id, model, times, or why it was rejected) and per model that was loaded or failed to load.",
 )
 @click.option(
+    "--monitor",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that grows by a row per second while the server runs, for `tamis monitor FOLDER --follow`: requests, failures, rows and times of each model.",
+)
+@click.option(
     "--strict-readiness/--no-strict-readiness",
     default=True,
     show_default=True,
@@ -152,6 +157,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODELS: bundles, directories of bundles, Triton model repositories, or names of shipped bundles."""
     from tamis.serve.models.model import OpeningSettings
+    from tamis.serve.monitored import StreamSettings
     from tamis.serve.server import AccessSettings, Endpoints, ServerSettings, run_server
     from tamis.serve.workers import run_workers, server_report
 
@@ -192,6 +198,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         opening,
         options["drain"],
         options["log"],
+        None if options["monitor"] is None else StreamSettings(options["monitor"]),
         name=options["server_name"],
         strict_readiness=options["strict_readiness"],
     )

@@ -23,6 +23,7 @@ from tamis.serve.models.overrides import LoadOverride
 from tamis.serve.models.report import check_dims
 from tamis.serve.models.repository import Repository
 from tamis.serve.models.triton_config import served_config
+from tamis.serve.monitored import ServiceStream, StreamSettings
 from tamis.serve.request_log import RequestLog
 from tamis.serve.service import DEFAULT_SERVER_NAME, Service
 from tamis.serve.shared_memory import SharedMemory
@@ -72,6 +73,7 @@ class ServerSettings:
     opening: OpeningSettings = field(default_factory=OpeningSettings)
     drain_s: float = 30.0
     log: Path | None = None  # a file with one line per request
+    monitor: StreamSettings | None = None  # a folder with one row per second
     shares_ports: bool = False  # with other processes
     name: str = DEFAULT_SERVER_NAME  # in the server's metadata
     strict_readiness: bool = True  # ready only while all models are, except those that were unloaded
@@ -114,7 +116,8 @@ class Server:
         self.settings = settings
         loop = asyncio.get_running_loop()
         log = RequestLog(settings.log, loop) if settings.log is not None else None
-        self.service = Service(loop, name=settings.name, log=log)
+        stream = ServiceStream(settings.monitor) if settings.monitor is not None else None
+        self.service = Service(loop, name=settings.name, log=log, stream=stream)
         self.repository = Repository(settings.models, self.service, settings.opening)
         self.service.problem_of = self.repository.problem_of
         if settings.strict_readiness:
@@ -175,6 +178,8 @@ class Server:
         if self.repository.is_ready:
             every = self.service.every()
             check_dims(self.settings.opening, {name for loaded in every for name in loaded.model.free_dims})
+        if self.service.stream is not None:
+            self.service.stream.start(self.service.loop)
         self.service.accepts = True
         problems = {entry.name: entry.reason for entry in self.repository.index() if entry.reason}
         return StartedServer(addresses, self.service, self.repository, problems)
@@ -249,6 +254,8 @@ class Server:
             self._local.close()
         await self.repository.close()
         self._shared.unregister()
+        if self.service.stream is not None:
+            await self.service.stream.close()
         if self.service.log is not None:
             self.service.log.close()
         return cut_off

@@ -11,6 +11,7 @@ from tamis._base import did_you_mean
 from tamis.serve.models.model import Model
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.statistics import Statistics
+from tamis.serve.monitored import ServiceStream
 from tamis.serve.protocol.messages import Fault, InferRequest, Refusal
 from tamis.serve.request_log import RequestLog
 
@@ -54,6 +55,7 @@ class Service:
     name: str = DEFAULT_SERVER_NAME  # in the metadata; some clients compare it
     version: str = tamis.__version__
     log: RequestLog | None = None
+    stream: ServiceStream | None = None  # for a monitor
 
     @property
     def ready(self) -> bool:
@@ -66,7 +68,8 @@ class Service:
         self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
 
     def _loaded(self, model: Model) -> Loaded:
-        return Loaded(model, Scheduler(model, self.loop, Statistics(), self.log))
+        times = self.stream.times_of(model.spec.name) if self.stream is not None else None
+        return Loaded(model, Scheduler(model, self.loop, Statistics(times), self.log))
 
     def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
         """Replace all versions of a model by these; return the previous ones."""

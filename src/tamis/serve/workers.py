@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from tamis._base import TamisError, UsageError, end_with_parent
 from tamis.serve.fronts.metrics import EXPOSITION_FIELD
 from tamis.serve.models.report import ModelReport
+from tamis.serve.monitored import mark_last
 from tamis.serve.server import ServerSettings, StartedServer, run_server
 from tamis.serve.wire.http1 import HttpConfig, HttpLimits, HttpRequest
 from tamis.serve.wire.http1_protocol import HttpProtocol
@@ -91,7 +92,16 @@ class Workers:
         access = replace(settings.access, may_load=False)
         first = replace(settings, endpoints=endpoints, access=access, shares_ports=True)
         others = replace(first, endpoints=replace(endpoints, local=None), log=None)
-        self._workers = [_ServerWorker(first if number == 0 else others) for number in range(count)]
+        self._stream = settings.monitor.begun() if settings.monitor is not None else None
+        self._workers = [
+            _ServerWorker(
+                replace(
+                    others if number else first,
+                    monitor=None if self._stream is None else replace(self._stream, worker=number),
+                )
+            )
+            for number in range(count)
+        ]
         self._ending = threading.Event()
         self._context = multiprocessing.get_context("spawn")
         self._threads = [threading.Thread(target=self._supervise, args=(worker,)) for worker in self._workers]
@@ -155,6 +165,8 @@ class Workers:
             thread.join()
         for reserved in self._reserved:
             reserved.close()
+        if self._stream is not None:
+            mark_last(self._stream.folder, self._stream.run)
         return sum(worker.cut_off for worker in self._workers)
 
     def metrics(self) -> str:

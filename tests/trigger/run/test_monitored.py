@@ -30,7 +30,9 @@ def rows_in(folder):
 def test_rows_are_those_of_the_decisions(menu_file, event_file, tmp_path, mode):
     path = event_file("a.root", 300, trouble={7: 1, 130: 1})
     menu = load_menu(menu_file)
-    run_menu(menu, [path], tmp_path / "out", unit_events=40, monitor=tmp_path / "watched", mode=mode)
+    summary = run_menu(
+        menu, [path], tmp_path / "out", unit_events=40, monitor=tmp_path / "watched", mode=mode
+    )
     assert len(list((tmp_path / "watched").iterdir())) == 8
     rows, decisions = rows_in(tmp_path / "watched"), pq.read_table(tmp_path / "out" / "decisions.parquet")
     for name in ("run", "luminosityBlock", "event", "HLT_hard", "HLT_wide", "HLT_met"):
@@ -41,7 +43,28 @@ def test_rows_are_those_of_the_decisions(menu_file, event_file, tmp_path, mode):
     assert 0 < sum(rows["debug"].to_pylist()) <= 2
     stored = rows["stored_bytes"].to_numpy()
     assert ((stored > 0) == (np.array(outcome) != "rejected")).all()
+    by_stream = {
+        name: rows[name].to_numpy() for name in rows.column_names if name.startswith("stored_bytes_")
+    }
+    assert set(by_stream) == {f"stored_bytes_{name}" for name in ("jets", "met", "debug")}
+    np.testing.assert_allclose(sum(by_stream.values()), stored, rtol=1e-5)
+    assert ((by_stream["stored_bytes_debug"] > 0) == (np.array(outcome) == "debug")).all()
     assert (rows["time_us"].to_numpy() > 0).mean() > 0.9
+    times = {name: rows[name].to_numpy() for name in rows.column_names if name.startswith(("stage_us_", "path_us_"))}  # fmt: skip
+    stages, paths = (
+        [name.removeprefix(kind) for name in times if name.startswith(kind)]
+        for kind in ("stage_us_", "path_us_")
+    )
+    assert set(stages) == {"kinematics", "mine"}
+    assert set(paths) == {"hard", "wide", "met"}
+    np.testing.assert_allclose(
+        sum(times.values()), rows["time_us"].to_numpy(), rtol=1e-4
+    )  # of debug events, too
+    for name, total in summary.times.items():
+        if f"stage_us_{name}" in times:
+            spent_us = times[f"stage_us_{name}"].astype(float).sum()
+            assert spent_us == pytest.approx(total.total_ns / 1e3, rel=1e-3)
+            assert total.events == (times[f"stage_us_{name}"] > 0).sum()
     assert rows["MET_pt"].to_numpy().std() > 10  # a number of each event that the menu reads
     assert "Jet_pt" not in rows.column_names
 

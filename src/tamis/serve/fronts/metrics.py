@@ -106,6 +106,7 @@ def exposition(service: Service) -> str:
     lines += metric_family(_LATENCY, "histogram", "Time from request to response")
     for loaded in models:
         lines += _latency_samples(loaded)
+    lines += _stream_samples(service)
     memory = psutil.virtual_memory()
     for name, description, number in (
         ("nv_cpu_utilization", "CPU utilization, from 0 to 1", psutil.cpu_percent() / 100),
@@ -129,3 +130,14 @@ def _latency_samples(loaded: Loaded) -> Iterable[str]:
         yield f'{_LATENCY}_bucket{{{labels},le="{edge}"}} {count}'
     yield f"{_LATENCY}_sum{{{labels}}} {latency.total_ns / 1e9}"
     yield f"{_LATENCY}_count{{{labels}}} {sums[-1]}"
+
+
+def _stream_samples(service: Service) -> Iterable[str]:
+    if service.stream is None:
+        return
+    for name, description, seconds in (
+        ("tamis_stream_seconds", "Seconds in files for a monitor", service.stream.written),
+        ("tamis_stream_lost_seconds", "Seconds that could not be written for a monitor", service.stream.lost),
+    ):
+        yield from metric_family(name, "counter", description)
+        yield f"{name} {seconds}"

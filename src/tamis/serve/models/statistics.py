@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tamis.serve.models.request_times import RequestTimes
+
 LATENCY_EDGES_NS = (  # 10 us to 10 s
     *(int(edge * scale) for scale in (1e4, 1e5, 1e6, 1e7, 1e8, 1e9) for edge in (1, 2.5, 5)),
     10_000_000_000,
@@ -51,8 +53,9 @@ class LatencyHistogram:
 class Statistics:
     """The counters of one version of a model."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
+    def __init__(self, times: RequestTimes | None = None) -> None:
+        """Start at zero; `times` gets the times of every request as well."""
+        self._times = times
         self.success, self.failure, self.queue = Duration(), Duration(), Duration()
         self.input, self.infer, self.output = Duration(), Duration(), Duration()
         self.latency = LatencyHistogram()  # of answered requests
@@ -65,9 +68,13 @@ class Statistics:
     def fail(self, elapsed_ns: int) -> None:
         """Count a request that was not answered."""
         self.failure.add(elapsed_ns)
+        if self._times is not None:
+            self._times.failed += 1
 
     def add_single(self, elapsed_ns: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """Count the execution of a single request: buffered, which takes a tenth of the time of `add_batch`."""
+        if self._times is not None:
+            self._times.add((elapsed_ns,), rows, input_ns, infer_ns, output_ns)
         self._singles.extend((elapsed_ns, rows, input_ns, infer_ns, output_ns))
         if len(self._singles) >= MAX_BUFFERED * _SINGLE_FIELDS:
             self.flush()
@@ -98,6 +105,8 @@ class Statistics:
         self, elapsed_ns: Sequence[int], rows: int, input_ns: int, infer_ns: int, output_ns: int
     ) -> None:
         """Count one execution; `elapsed_ns` has the time from arrival to answer of each of its requests."""
+        if self._times is not None:
+            self._times.add(elapsed_ns, rows, input_ns, infer_ns, output_ns)
         requests, total_ns = len(elapsed_ns), sum(elapsed_ns)
         for one in elapsed_ns:
             self.latency.add(one)

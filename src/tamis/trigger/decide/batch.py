@@ -16,11 +16,19 @@ from tamis.trigger.stages import Added, per_event
 
 
 def decide_batch(
-    program: MenuProgram, columns: Mapping[str, ColumnData], events: int, laps: Laps
+    program: MenuProgram,
+    columns: Mapping[str, ColumnData],
+    events: int,
+    laps: Laps,
+    *,
+    each_step: bool = False,
 ) -> Decisions:
-    """Decide a micro-batch of events."""
+    """Decide a micro-batch of events; with `each_step` also tell the share of each event in the time of each operation."""
     with np.errstate(all="ignore"):
-        return _MicroBatch(program, columns, events, laps).decide()
+        batch = _MicroBatch(program, columns, events, laps)
+        if each_step:
+            batch.decisions.step_ns = np.zeros((events, len(program.operations)))
+        return batch.decide()
 
 
 class _MicroBatch:
@@ -59,7 +67,7 @@ class _MicroBatch:
         except Exception as error:  # noqa: BLE001 - no exception of a stage may lose an event
             if len(rows) == 1:
                 self._fault(rows, index, Reason.RAISED, one_line(error))
-                self.laps.add(operation.label, now_ns() - start, 1)
+                self._spend(index, operation, rows, now_ns() - start)
                 return
             self._one_by_one(index, operation, rows)
             return
@@ -120,6 +128,7 @@ class _MicroBatch:
         except Exception as error:  # noqa: BLE001 - as above
             if len(rows) == 1:
                 self._fault(rows, index, Reason.RAISED, one_line(error))
+                self._spend(index, operation, rows, now_ns() - start)
             else:
                 for row in rows:
                     self._test(index, operation, np.array([row]), self.whole.take(np.array([row])))
@@ -139,6 +148,8 @@ class _MicroBatch:
         self.laps.add(operation.label, elapsed, len(rows))
         share = elapsed / len(rows)
         self.decisions.spent_ns[rows] += share
+        if self.decisions.step_ns is not None:
+            self.decisions.step_ns[rows, index] += share
         budget = self.program.budget_ns
         if budget is not None:
             late = self.decisions.spent_ns[rows] > budget

@@ -48,6 +48,9 @@ class Decisions:
     message: dict[int, str] = field(default_factory=dict)
     added: Mapping[str, ColumnData] = field(default_factory=dict)
     computed: Mapping[str, np.ndarray] = field(default_factory=dict)  # masks of the events that have `added`
+    step_ns: np.ndarray | None = (
+        None  # (events, operations), whose sum is `spent_ns`; None unless it was asked for
+    )
 
     @classmethod
     def empty(cls, events: int, paths: int) -> Decisions:
@@ -91,6 +94,7 @@ class Decisions:
             },
             added,
             computed,
+            _joined_steps(pieces),
         )
 
     def __len__(self) -> int:
@@ -109,6 +113,11 @@ class Decisions:
         if self.reason[event] == Reason.NONE:
             self.reason[event], self.stage[event] = reason, operation
             self.message[event] = message
+
+
+def _joined_steps(pieces: Sequence[Decisions]) -> np.ndarray | None:
+    parts = [piece.step_ns for piece in pieces if piece.step_ns is not None]
+    return np.concatenate(parts) if parts else None
 
 
 def not_finite(stage: Stage, added: Mapping[str, ColumnData]) -> np.ndarray | None:

@@ -88,6 +88,7 @@ static int decide(EventLoop *self, PyObject *frame, PyObject *number, double *sp
         const int64_t start = now();
         PyObject *passed = PyObject_Vectorcall(step->run, arguments + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         const int64_t elapsed = now() - start;
+        spent += elapsed;
         if (!passed) {
             PyObject *kind, *value, *trace; /* saved while the time is recorded */
             PyErr_Fetch(&kind, &value, &trace);
@@ -98,7 +99,6 @@ static int decide(EventLoop *self, PyObject *frame, PyObject *number, double *sp
         }
         const int ok = passed == Py_True;
         Py_DECREF(passed);
-        spent += elapsed;
         failed = book(&self->booked, elapsed * self->steps + at);
         if (!ok) *alive &= ~step->mask;
         if (!failed && (step->limits || spent > self->budget)) failed = check(self, step, *alive, elapsed, spent);

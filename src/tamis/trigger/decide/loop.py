@@ -137,7 +137,9 @@ class PlainLoop:
                         self._check(limits, alive, on_paths, elapsed, spent)
         except BaseException:
             if start:
-                book((clock() - start) * many + at)
+                elapsed = clock() - start
+                book(elapsed * many + at)
+                spent += elapsed
             raise
         finally:
             self._at = at

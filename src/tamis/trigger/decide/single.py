@@ -37,8 +37,12 @@ def decide_single(
     laps: Laps,
     *,
     before: Callable[[int], bool] | None = None,
+    each_step: bool = False,
 ) -> Decisions:
-    """Decide events one after the other; `before(event)` is called first and returns whether to skip it as deadly."""
+    """Decide events one after the other; `before(event)` is called first and returns whether to skip it as deadly.
+
+    With `each_step`, the decisions have the time of each operation on each event.
+    """
     decisions = Decisions.empty(events, len(program.paths))
     collected = Collected(program)
     steps = []
@@ -73,6 +77,8 @@ def decide_single(
     with np.errstate(all="ignore"):
         accepted = loop.run(examined, take, collected.keep, fault, before, laps.pulse)
     _book(program, laps, loop)
+    if each_step:
+        decisions.step_ns = _times_of_steps(loop, decisions.spent_ns, len(program.operations))
     width = (len(program.paths) + 7) // 8
     packed = np.frombuffer(b"".join([bits.to_bytes(width, "little") for bits in accepted]), np.uint8)
     flat = np.unpackbits(packed.reshape(events, width), axis=1, count=len(program.paths), bitorder="little")
@@ -93,6 +99,16 @@ def _book(program: MenuProgram, laps: Laps, loop: EventLoop) -> None:
         laps.add_each(operation.label, elapsed[ends[index] : ends[index + 1]])
     laps.add_each(SETUP, setups)
     laps.add_each(EVENT, wholes)
+
+
+def _times_of_steps(loop: EventLoop, spent_ns: np.ndarray, many: int) -> np.ndarray:
+    """Return the times of steps by event: they come in order, and those of an event add up to what it spent."""
+    elapsed, at = np.divmod(np.frombuffer(loop.times()[0], np.int64), max(1, many))
+    event = np.searchsorted(np.cumsum(spent_ns.astype(np.int64)), np.cumsum(elapsed))
+    found: np.ndarray = np.zeros((len(spent_ns), many))
+    kept = elapsed > 0  # others may be of the next event, and add nothing
+    np.add.at(found, (event[kept], at[kept]), elapsed[kept])
+    return found
 
 
 def _time_out(program: MenuProgram, path: int) -> NoReturn:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from tamis._base import UsageError, atomic_path
 from tamis.events import ColumnData
 from tamis.events.arrow import array_of_numbers
-from tamis.trigger.decide import Outcome
+from tamis.trigger.decide import Decisions, Outcome
+from tamis.trigger.menu import MenuProgram
 from tamis.trigger.run import parts
 from tamis.trigger.run.documents import RunPlan
 
@@ -56,9 +57,9 @@ def check_monitored(folder: Path, out: Path) -> None:
 
 
 def write_monitored(
-    path: Path, columns: Mapping[str, ColumnData], decided: Mapping[str, np.ndarray], spent_ns: np.ndarray, stored: np.ndarray, kept: np.ndarray
+    path: Path, columns: Mapping[str, ColumnData], decided: Mapping[str, np.ndarray], spent_ns: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray], kept: np.ndarray
 ) -> None:  # fmt: skip
-    """Write the rows of a unit: identity, outcome, paths, time, bytes in streams, and the numbers of each event that the menu read."""
+    """Write the rows of a unit: identity, outcome, paths, times, bytes in streams, and the numbers of each event that the menu read."""
     if not kept.any():
         return
     flags = {name: decided[name] for name in decided if name.startswith("HLT_")}
@@ -67,14 +68,29 @@ def write_monitored(
         "accepted": decided["outcome"] == Outcome.ACCEPTED,
         "debug": decided["outcome"] == Outcome.DEBUG,
         **flags,
-        "time_us": (spent_ns / 1000).astype(np.float32),
-        "stored_bytes": stored.astype(np.float32),
+        **{name: (spent / 1000).astype(np.float32) for name, spent in spent_ns.items()},
+        "stored_bytes": sum(stored.values(), np.zeros(len(kept))).astype(np.float32),
+        **{f"stored_bytes_{name}": size.astype(np.float32) for name, size in stored.items()},
     }
     for name, column in columns.items():
         if name not in rows and isinstance(column, np.ndarray) and column.ndim == 1:
             rows[name] = column
     table = pa.table({name: array_of_numbers(values[kept]) for name, values in rows.items()})
     pq.write_table(table, path, compression="zstd")
+
+
+def times_of(found: Decisions, program: MenuProgram) -> dict[str, np.ndarray]:
+    """Return the time of each event, in nanoseconds, by the name of its column: in all, in each stage, in the conditions of each path."""
+    times = {"time_us": found.spent_ns}
+    for at, operation in enumerate(program.operations):
+        owner = (
+            f"stage_us_{operation.label}"
+            if operation.stage is not None
+            else f"path_us_{program.paths[operation.paths[0]]}"
+        )
+        spent = found.step_ns[:, at] if found.step_ns is not None else np.zeros(len(found))
+        times[owner] = times.get(owner, 0) + spent
+    return times
 
 
 def bytes_of_rows(table: pa.Table) -> np.ndarray:

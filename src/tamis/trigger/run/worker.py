@@ -54,7 +54,7 @@ from tamis.trigger.run.documents import (
     most_frequent,
 )
 from tamis.trigger.run.kept import Kept, both, debug_columns, kept_columns, stream_columns, take
-from tamis.trigger.run.monitored import MONITORED, bytes_of_rows, write_monitored
+from tamis.trigger.run.monitored import MONITORED, bytes_of_rows, times_of, write_monitored
 from tamis.trigger.run.planning import FILES_OPEN
 from tamis.trigger.run.times import (
     TIME_COLUMNS,
@@ -248,7 +248,8 @@ class _UnitWork:
             Unreadable(file=self._file(), start=b.start, stop=b.stop, reason=b.reason)
             for b in read.intact.broken
         ]
-        self.stored = np.zeros(len(self.entries))  # bytes of each event in streams, if it is monitored
+        self.monitored = worker.plan.monitor is not None
+        self.stored: dict[str, np.ndarray] = {}  # bytes of each event in each stream, if it is monitored
         self.laps.add(TIME_READING, read.elapsed_ns, len(self.entries))
         self.laps.add(TIME_WAITING, waited_ns, len(self.entries))
 
@@ -267,8 +268,11 @@ class _UnitWork:
             decided = self._decisions(columns, outcome, found)
             decisions = pa.table({name: array_of_numbers(values) for name, values in decided.items()})
             parts.write_part(folder / parts.DECIDED, decisions.filter(~lost) if lost.any() else decisions)
-            if self.worker.plan.monitor is not None:
-                write_monitored(folder / MONITORED, columns, decided, found.spent_ns, self.stored, ~lost)
+            if self.monitored:
+                stored = {name: self.stored.get(name, np.zeros(len(outcome))) for name in self.streams}
+                write_monitored(
+                    folder / MONITORED, columns, decided, times_of(found, self.program), stored, ~lost
+                )
             histograms = self._histograms(columns, found, ~lost)
             self.laps.add(TIME_WRITING, now_ns() - start, len(self.entries))
             self.laps.add(TIME_UNIT, now_ns() - self.begin, len(self.entries))
@@ -295,7 +299,7 @@ class _UnitWork:
             found = (
                 self._decide_carefully(columns)
                 if self.care.careful
-                else decide_single(self.program, columns, count, self.laps)
+                else decide_single(self.program, columns, count, self.laps, each_step=self.monitored)
             )
             self.laps.add(TIME_DECIDING, self.laps.total_ns.get(EVENT, 0), count)
             return columns, found
@@ -306,7 +310,7 @@ class _UnitWork:
         for a in range(0, count, size):
             b = min(count, a + size)
             cut = {name: frame.rows(a, b)[name] for name in columns} if (a, b) != (0, count) else columns
-            pieces.append(decide_batch(self.program, cut, b - a, self.laps))
+            pieces.append(decide_batch(self.program, cut, b - a, self.laps, each_step=self.monitored))
         self.laps.add(TIME_DECIDING, now_ns() - start, count)
         return columns, Decisions.joined(pieces) if pieces else Decisions.empty(0, len(self.program.paths))
 
@@ -320,7 +324,9 @@ class _UnitWork:
                 os.pwrite(handle.fileno(), entry.to_bytes(8, "little", signed=True), 0)
                 return entry in self.care.deadly
 
-            return decide_single(self.program, columns, len(self.entries), self.laps, before=before)
+            return decide_single(
+                self.program, columns, len(self.entries), self.laps, before=before, each_step=self.monitored
+            )
 
     def _streams_of(self, found: Decisions, outcome: np.ndarray) -> dict[str, np.ndarray]:
         """Return a mask of the events of each stream."""
@@ -365,8 +371,9 @@ class _UnitWork:
                 else stream_columns(self.program, found, rows)
             )
             table = with_columns(kept[name].rows(self.entries[rows]), added)
-            if self.worker.plan.monitor is not None:
-                self.stored[rows] += bytes_of_rows(table)
+            if self.monitored:
+                self.stored[name] = np.zeros(len(outcome))
+                self.stored[name][rows] = bytes_of_rows(table)
             notes = PartNotes(
                 added=tuple(column for column in found.added if column in added),
                 alone=separate_lists(table, self.worker.counters),
