@@ -76,7 +76,7 @@ def test_check_applies_the_engine(call, repository):
     [
         (("--engine", "natve"), "did you mean 'native'"),
         (("--engine", "remote"), "--engine remote runs models on other servers"),
-        (("--dims", "P=0"), "write NAME=SIZE or NAME=SIZE,SIZE"),
+        (("--dims", "P=0"), "write NAME=SIZE, NAME=SIZE,SIZE or NAME=FIRST..LAST"),
         (("--dims", "P=1", "--dims", "P=2"), "--dims names P twice"),
         (("--dims", "Q=4"), "--dims Q: no served model has a free dimension 'Q'; known: "),
         (("--json",), "--json prints the outcome of --check: pass both"),

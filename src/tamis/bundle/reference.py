@@ -36,17 +36,21 @@ TYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "SequenceEmpty": "dtype"}
 class Reference:
     """A model evaluated in float64, or with `double=False` in its own precision: named arrays in, named arrays out."""
 
-    def __init__(self, model: onnx.ModelProto, *, double: bool = True) -> None:
-        """Convert the graph to float64."""
+    def __init__(self, model: onnx.ModelProto, *, double: bool = True, shapes_only: bool = False) -> None:
+        """Convert the graph to float64; with `shapes_only` costly operators return zeros."""
         from onnx.reference import ReferenceEvaluator
 
         from tamis.bundle.reference_operators import REFERENCE_OPERATORS
+        from tamis.bundle.reference_shapes import SHAPE_ONLY_OPERATORS
 
+        operators: dict[str, type] = {one.__name__: one for one in REFERENCE_OPERATORS}
+        if shapes_only:
+            operators |= {one.__name__: one for one in SHAPE_ONLY_OPERATORS}
         self._double = double
         doubled = to_float64(model) if double else model
         self.outputs = [value.name for value in doubled.graph.output]
         try:
-            self._evaluator = ReferenceEvaluator(doubled, new_ops=list(REFERENCE_OPERATORS))
+            self._evaluator = ReferenceEvaluator(doubled, new_ops=list(operators.values()))
         except (NotImplementedError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(f"the reference engine cannot run this model: {_first_line(error)}") from error
 

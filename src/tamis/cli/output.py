@@ -189,19 +189,30 @@ def say(text: str) -> None:
 
 
 def sizes_by_dimension(dims: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Return the sizes in `--dims NAME=SIZE,SIZE` by the name of their dimension."""
+    """Return the sizes in `--dims NAME=SIZE,FIRST..LAST` by the name of their dimension."""
     found: dict[str, tuple[int, ...]] = {}
     for text in dims:
         name, _, sizes = text.partition("=")
-        numbers = [size.strip() for size in sizes.split(",")]
-        if not name.strip() or not all(size.isdecimal() and int(size) for size in numbers):
-            raise UsageError(f"--dims {text}: write NAME=SIZE or NAME=SIZE,SIZE, such as particles=16,32")
+        numbers = [_sizes(size.strip()) for size in sizes.split(",")]
+        if not name.strip() or not all(numbers):
+            raise UsageError(
+                f"--dims {text}: write NAME=SIZE, NAME=SIZE,SIZE or NAME=FIRST..LAST, such as particles=16,32 or particles=1..200"
+            )
         if name.strip() in found:
             raise UsageError(
                 f"--dims names {name.strip()} twice; name all its sizes at once, as in {name.strip()}=16,32"
             )
-        found[name.strip()] = tuple(int(size) for size in numbers)
+        found[name.strip()] = tuple(dict.fromkeys(size for part in numbers for size in part))
     return found
+
+
+def _sizes(text: str) -> range:
+    """Return the sizes of a number or a range, none if it is neither."""
+    first, dots, last = text.partition("..")
+    ends = (first, last) if dots else (first, first)
+    if not all(one.isdecimal() and len(one) < 6 and int(one) for one in ends):
+        return range(0)
+    return range(int(ends[0]), int(ends[1]) + 1)
 
 
 def engines_of(names: str, *, rounded: bool = False) -> list[str]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
 
-from tamis._base import ModelError, UsageError, VerificationError
-from tamis.bundle import Bundle, Signature, contiguous, draw_inputs, free_sizes
+from tamis._base import ModelError, VerificationError
+from tamis.bundle import Bundle, Signature, contiguous
 from tamis.bundle.model import parse_model
 from tamis.bundle.rewrite import expand_trees
 from tamis.cbuild import find_compiler
 from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import first_difference, pass_gate
-from tamis.native.build import build
-from tamis.native.call import Kernel, open_kernel
+from tamis.engines.size_range import MAX_SIZES, SizeRange, chosen_sizes, drawn, redrawn
+from tamis.native.build import Built, build, build_sizes
+from tamis.native.call import Kernel, open_kernel, open_kernels
 from tamis.native.compiler import FULL_PRECISION, example_event
 
-MAX_COMPILED_SIZES = 32  # sets of sizes of free dimensions per session
 OTHER_SIZES_ENGINE = (
     "onnxruntime"  # runs events of sizes that were not compiled: nothing is compiled after opening
 )
+
+TRIED_EVENTS = 3  # random events of a size, of which one has to agree with the other engine
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -43,35 +44,87 @@ class NativeEngine(Engine):
         find_compiler()
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Compile for the sizes in the signature, for `options.dims` or the default sizes of free dimensions."""
+        """Compile for the sizes in the signature, or for a range of sizes of its free dimensions."""
         runner = _NativeRunner(model, signature, self.precision)
-        for sizes in chosen_sizes(signature, options):
-            runner.compile(_drawn(signature, sizes))
-        if not runner.has_one_size:
-            self._add_other_sizes(runner, find_engine(OTHER_SIZES_ENGINE).load(model, signature, options))
+        if runner.has_one_size:
+            runner.compile(drawn(signature, {}))
+            return runner
+        try:
+            runner.compile_range(SizeRange.of(signature, options))
+        except ModelError:
+            for sizes in chosen_sizes(signature, options):
+                runner.compile(drawn(signature, sizes))
+        self._add_other_sizes(runner, find_engine(OTHER_SIZES_ENGINE).load(model, signature, options))
         return runner
 
     def open(self, bundle: Bundle, options: Options) -> Runner:
-        """Compile for the sizes of the golden events and for `options.dims`; verified ONNX Runtime runs events of other sizes."""
+        """Compile for a range of sizes, or for those of the golden events and of `options.dims`; verified ONNX Runtime runs events of other sizes."""
         signature = bundle.manifest.signature
+        if options.dims:
+            chosen_sizes(signature, options, MAX_SIZES)  # checks the names
         runner = _NativeRunner(bundle.model_bytes, signature, self.precision)
-        runner.compile(example_event(bundle))
-        chosen = chosen_sizes(signature, options) if options.dims else []
+        example = example_event(bundle)
         if runner.has_one_size:
+            runner.compile(example)
             return runner
         engine = find_engine(OTHER_SIZES_ENGINE)
         engine.prepare()
         others = engine.open(bundle, options)
         try:
             pass_gate(bundle, engine, others.run)
-            for sizes in chosen:
-                self._compile_verified(runner, others, _drawn(signature, sizes), bundle)
+            if not self._compile_range(runner, others, options, example, bundle):
+                runner.compile(example)
+                for sizes in chosen_sizes(signature, options) if options.dims else []:
+                    self._compile_verified(runner, others, drawn(signature, sizes), bundle)
         except BaseException:
             others.close()
             raise
         self._add_other_sizes(runner, others)
         runner.others_chunk = choose_chunk(bundle.manifest)
         return runner
+
+    def _compile_range(
+        self,
+        runner: _NativeRunner,
+        others: Runner,
+        options: Options,
+        example: Mapping[str, np.ndarray],
+        bundle: Bundle,
+    ) -> bool:
+        """Compile for a range of sizes, and compare some of them with the other engine; return False for a model that needs fixed sizes."""
+        signature = bundle.manifest.signature
+        try:
+            compiled = runner.compile_range(SizeRange.of(signature, options, example))
+        except ModelError as error:
+            runner.why_fixed = str(error)
+            return False
+        for event in compiled.checked():
+            self._compare(runner, others, event, bundle)
+        return True
+
+    def _compare(
+        self, runner: _NativeRunner, others: Runner, event: Mapping[str, np.ndarray], bundle: Bundle
+    ) -> None:
+        """Compare with the other engine on random events of a size: one may be a tie of neighbours, not all of them."""
+        rng, signature = np.random.default_rng(0), bundle.manifest.signature
+        problem = ""
+        for _ in range(TRIED_EVENTS):
+            arrays = [redrawn(event[spec.name], rng) for spec in signature.inputs]
+            pairs = zip(signature.outputs, runner.run(arrays), others.run(arrays), strict=True)
+            problem = next(
+                filter(
+                    None,
+                    (first_difference(np.asarray(a), np.asarray(b), spec.tolerance) for spec, a, b in pairs),
+                ),
+                "",
+            )
+            if not problem:
+                return
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in event.items())
+        raise VerificationError(
+            f"the engine {self.name} disagrees with {OTHER_SIZES_ENGINE} on {TRIED_EVENTS} random events of {shapes}: {problem}; "
+            "use engine='onnxruntime', and report the model"
+        )
 
     def _compile_verified(
         self, runner: _NativeRunner, others: Runner, event: Mapping[str, np.ndarray], bundle: Bundle
@@ -93,9 +146,8 @@ class NativeEngine(Engine):
     def _add_other_sizes(self, runner: _NativeRunner, others: Runner) -> None:
         runner.others = others
         runner.engines = (self.name, OTHER_SIZES_ENGINE)
-        runner.fixed_sizes = (
-            f"events of other sizes than {runner.sizes} on {OTHER_SIZES_ENGINE}, as code has fixed sizes"
-        )
+        why = f" ({runner.why_fixed})" if runner.why_fixed else ""
+        runner.fixed_sizes = f"events of other sizes than {runner.sizes} on {OTHER_SIZES_ENGINE}, as nothing is compiled after opening{why}"
 
 
 class _RoundedEngine(NativeEngine):
@@ -145,6 +197,8 @@ class _NativeRunner(Runner):
         self._batched = signature.rows != "none"
         self._lead = 1 if self._batched else 0
         self._compiled: dict[Shapes, Kernel] = {}
+        self._range = ""  # of sizes that one code is for
+        self.why_fixed = ""  # why code has fixed sizes
         self.others: Runner | None = None  # runs events of sizes that are not compiled
         self.others_chunk = DEFAULT_CHUNK  # events per call of it, so that its memory stays bounded
         self.has_one_size = all(
@@ -154,8 +208,8 @@ class _NativeRunner(Runner):
 
     @property
     def sizes(self) -> str:
-        """Return the shapes of one event of each compiled size."""
-        return " and ".join(
+        """Return the compiled sizes: a range, or the shapes of one event of each."""
+        return self._range or " and ".join(
             "+".join("x".join(map(str, shape)) or "1" for shape in shapes) for shapes in self._compiled
         )
 
@@ -163,17 +217,32 @@ class _NativeRunner(Runner):
         """Compile for the sizes of an example, or load it from the cache."""
         ordered = {spec.name: event[spec.name] for spec in self._signature.inputs}
         built = build(self._model, ordered, precision=self._precision)
+        self._check_rows(built)
+        kernel = open_kernel(built, batched=self._batched)
+        self._compiled[self._key(list(ordered.values()))] = kernel
+        if self.has_one_size:
+            self.run = kernel
+        return kernel
+
+    def compile_range(self, sizes: SizeRange) -> SizeRange:
+        """Compile one code for a range of sizes, and return those that the model admits."""
+        built = build_sizes(self._model, sizes.events, sizes.typical, precision=self._precision)
+        for one in built.sizes:
+            self._check_rows(one)
+        kernels = open_kernels(built.sizes, batched=self._batched)
+        for one, kernel in zip(built.sizes, kernels, strict=True):
+            self._compiled[tuple(shape[self._lead :] for shape in one.inputs)] = kernel
+        admitted = sizes.only({one.inputs for one in built.sizes})
+        self._range = str(admitted)
+        return admitted
+
+    def _check_rows(self, built: Built) -> None:
         lead = built.inputs[0][:1]
         if self._batched and any(shape[:1] != lead for shape in built.outputs):
             raise ModelError(
                 f"the native engine needs one output row per event, but for {lead[0]} events the outputs have the shapes {built.outputs}; "
                 "use engine='onnxruntime' or 'auto'"
             )
-        kernel = open_kernel(built, batched=self._batched)
-        self._compiled[self._key(list(ordered.values()))] = kernel
-        if self.has_one_size:
-            self.run = kernel
-        return kernel
 
     def _key(self, arrays: Arrays) -> Shapes:
         return tuple(array.shape[self._lead :] for array in arrays)
@@ -204,31 +273,3 @@ class _NativeRunner(Runner):
         self.run = self._run
         if self.others is not None:
             self.others.close()
-
-
-def chosen_sizes(signature: Signature, options: Options) -> list[dict[str, int]]:
-    """Return each combination of the sizes in `options.dims`; a dimension that is not in it has its default size."""
-    for name, sizes in options.dims.items():
-        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-            raise UsageError(f"dims has {name}={list(sizes)}; name integers of at least 1")
-    default = free_sizes(signature, {name: sizes[0] for name, sizes in options.dims.items()}, 1)
-    leading = (
-        {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows == "free" else set()
-    )
-    for name in leading & set(options.dims):
-        raise UsageError(
-            f"dims has {name!r}, the number of events, which is free anyway; name sizes within an event"
-        )
-    combinations = [
-        {**default, **dict(zip(options.dims, sizes, strict=True))}
-        for sizes in itertools.product(*options.dims.values())
-    ]
-    if len(combinations) > MAX_COMPILED_SIZES:
-        raise UsageError(
-            f"dims has {len(combinations)} combinations of sizes; at most {MAX_COMPILED_SIZES} are compiled: name fewer"
-        )
-    return combinations
-
-
-def _drawn(signature: Signature, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    return draw_inputs(signature, dict(sizes), np.random.default_rng(0))

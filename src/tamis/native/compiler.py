@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from tamis.native.passes import (
     run_passes,
 )
 from tamis.native.program import Program
-from tamis.native.specialise import specialise
+from tamis.native.specialise import specialise, specialise_sizes
 from tamis.native.targets import Target, find_target
 
 FULL_PRECISION = "float32"
@@ -92,9 +92,25 @@ def compile_model(
 
     Raises ModelError for a model that cannot be compiled; the message names the node.
     """
-    graph = specialise(model, event)
+    return _compiled(specialise(model, event), target, ways, precision, pipeline)
+
+
+def compile_sizes(
+    model: onnx.ModelProto,
+    events: Sequence[Mapping[str, np.ndarray]],
+    typical: int,
+    target: Target | None = None,
+    precision: str = FULL_PRECISION,
+) -> CompiledModel:
+    """Compile a model once for inputs of the shapes of every one of `events`; speed is decided by the shapes of event number `typical`."""
+    return _compiled(specialise_sizes(model, events, typical), target, None, precision, None)
+
+
+def _compiled(
+    graph: Graph, target: Target | None, ways: Ways | None, precision: str, pipeline: Pipeline | None
+) -> CompiledModel:
     in_steps = any(node.kind in STEP_OPERATORS for node in graph.nodes)
-    passes = pipeline or standard_pipeline(precision, tiled=not in_steps)
+    passes = pipeline or standard_pipeline(precision, tiled=not in_steps and graph.table is None)
     program = run_passes(lower(graph), passes.shared)
     wide, narrow = run_passes(program, passes.wide), run_passes(program, passes.narrow)
     module = emit(wide, narrow, target or find_target("avx512"), ways or Ways())

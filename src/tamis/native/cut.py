@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEFT = 64  # entries of the table: from this number of remaining events on the choice is the same
+ROW_BITS = 32  # of the number of events that code is called with, below the row of their sizes
 HEADER = LEFT // 4  # floats that the table takes at the beginning of the constants
 
 

@@ -96,7 +96,10 @@ def broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the shape that all shapes broadcast to."""
     length = max(map(len, shapes))
     padded = [(1,) * (length - len(shape)) + shape for shape in shapes]
-    return tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(*padded, strict=True))
+    return tuple(
+        next((size for size in sizes if size != 1), 1) if 0 not in sizes else 0
+        for sizes in zip(*padded, strict=True)
+    )
 
 
 def expand(expression: Expression, shape: Sequence[int]) -> Expression:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tamis._base import ModelError
+from tamis.native.sizes import SizeTable, in_row
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | np.ndarray
 
@@ -89,14 +90,43 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Varying:
+    """A tensor that depends on the number of particles of an event, and on nothing else of it."""
+
+    table: SizeTable
+    values: tuple[np.ndarray, ...]  # in each row
+
+    def integers(self) -> np.ndarray | None:
+        """Return its elements as sizes, None if they are not integers or their number varies."""
+        first = self.values[0]
+        if first.dtype.kind not in "iu" or any(one.shape != first.shape for one in self.values):
+            return None
+        rows = np.stack([one.ravel() for one in self.values])
+        found = np.empty(first.size, object)
+        found[:] = [self.table.size(column) for column in rows.T]
+        return found.reshape(first.shape)
+
+
+@dataclass(frozen=True)
 class Graph:
-    """Nodes in topological order; `constants` are the tensors that do not depend on the event."""
+    """Nodes in topological order; `constants` are the tensors that do not depend on the event, `varying` those that depend on its size."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     types: Mapping[str, TensorType]
     constants: Mapping[str, np.ndarray]
+    varying: Mapping[str, Varying] = field(default_factory=dict)
+    table: SizeTable | None = None  # of the sizes in `types`; None: they are fixed
+
+    @property
+    def rows(self) -> int:
+        """Return the number of sizes."""
+        return 1 if self.table is None else self.table.rows
+
+    def shape_in(self, row: int, name: str) -> list[int]:
+        """Return the shape of a tensor for one of the sizes."""
+        return list(in_row(row, self.types[name].shape))
 
     def __str__(self) -> str:
         """Return a listing with the shape of each tensor."""

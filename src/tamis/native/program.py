@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tamis.native.expression import Expression, Load, loads, replaced
+from tamis.native.sizes import SizeTable
 from tamis.native.view import Buffer, View
 
 ViewChange = Callable[[View], View]
@@ -383,6 +384,7 @@ class Program:
     outputs: list[Buffer] = field(default_factory=list)
     constants: dict[Buffer, np.ndarray] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
+    table: SizeTable | None = None  # of its sizes; None: all are fixed
 
     def mapped(self, change: Callable[[Statement], Statement]) -> Program:
         """Return the program with each statement changed, inside loops first."""

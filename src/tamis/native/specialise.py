@@ -6,7 +6,7 @@ shapes) become constants. Nodes that no output needs are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -16,8 +16,9 @@ from onnx import AttributeProto, numpy_helper
 from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import RANDOM_OPERATORS
-from tamis.native.graph import Attribute, Graph, Node, TensorType
-from tamis.native.limits import refuse_large, refuse_large_tensors
+from tamis.native.graph import Attribute, Graph, Node, TensorType, Varying
+from tamis.native.limits import OTHER_ENGINES, refuse_large, refuse_large_tensors
+from tamis.native.sizes import SizeTable
 
 PLAIN_DOMAINS = ("", "ai.onnx")
 SHAPE_OPERATORS = {"Shape", "Size", "EyeLike"}  # they depend on the shape of their input alone
@@ -26,20 +27,123 @@ GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph:
     """Return the graph of one event; `event` is an example, with the batch size that the model takes."""
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+    model = _inlined(model)
     refuse_large(model, event)
+    model, values, constants = _traced(model, event)
+    nodes = _needed(_nodes(model, constants), {one.name for one in model.graph.output})
+    refuse_large_tensors(values)
+    types = {
+        name: TensorType(np.asarray(value).shape, np.asarray(value).dtype) for name, value in values.items()
+    }
+    used = _used(model, nodes)
+    return Graph(
+        _inputs(model, constants), tuple(one.name for one in model.graph.output), nodes, types,
+        {name: value for name, value in constants.items() if name in used},
+    )  # fmt: skip
+
+
+def specialise_sizes(
+    model: onnx.ModelProto, events: Sequence[Mapping[str, np.ndarray]], typical: int
+) -> Graph:
+    """Return the graph of events of several sizes, given an example of each, the smallest first; `typical` is the number of one of them.
+
+    The smallest ones may be too small for the model; its tables have no rows for them.
+    """
+    model = _inlined(model)
+    first: tuple[onnx.ModelProto, tuple[Node, ...]] | None = None
+    shapes: list[dict[str, tuple[int, ...]]] = []
+    known: list[dict[str, np.ndarray]] = []
+    dtypes: dict[str, np.dtype] = {}
+    used: set[str] = set()
+    refuse_large(model, events[-1])
+    shaping = Reference(model, double=False, shapes_only=True)
+    for number, event in enumerate(events):
+        try:
+            values = shaping.trace(dict(event))
+        except ModelError:
+            if first is not None or number == len(events) - 1:
+                raise
+            continue  # some models need a few particles, such as the neighbours of each
+        constants = _known(model.graph, values)
+        if any(_is_decided(node, constants) for node in model.graph.node):
+            one, values, constants = _traced(model, event)
+        else:
+            one = model
+        refuse_large_tensors(values)
+        if first is None:
+            first = one, _needed(_nodes(one, constants), {value.name for value in one.graph.output})
+            dtypes = {name: np.asarray(value).dtype for name, value in values.items()}
+            used = _used(*first)
+        elif one is not first[0]:
+            nodes = _needed(_nodes(one, constants), {value.name for value in one.graph.output})
+            if [str(node) for node in nodes] != [str(node) for node in first[1]]:
+                raise ModelError(
+                    f"the native engine compiles one graph for all sizes, and this model has another one from size to size; {OTHER_ENGINES}"
+                )
+        shapes.append({name: np.asarray(value).shape for name, value in values.items()})
+        known.append({name: value for name, value in constants.items() if name in used})
+    assert first is not None  # noqa: S101 - the last one raises
+    table = SizeTable(len(known), max(0, typical - len(events) + len(known)))
+    return Graph(
+        _inputs(first[0], known[0]),
+        tuple(one.name for one in first[0].graph.output),
+        first[1],
+        {
+            name: TensorType(_shape(table, name, [one[name] for one in shapes]), dtype)
+            for name, dtype in dtypes.items()
+        },
+        *_split(table, known),
+        table,
+    )
+
+
+def _shape(table: SizeTable, name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return a shape whose axes may vary."""
+    if len({len(one) for one in shapes}) > 1:
+        raise ModelError(f"{name!r} has another number of axes from size to size; {OTHER_ENGINES}")
+    return tuple(table.size(axis) for axis in zip(*shapes, strict=True))
+
+
+def _split(
+    table: SizeTable, known: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[dict[str, np.ndarray], dict[str, Varying]]:
+    """Return the constants that are the same in all rows, and the others."""
+    constants, varying = {}, {}
+    for name, value in known[0].items():
+        rows = [one[name] for one in known]
+        if all(one is value or (one.shape == value.shape and (one == value).all()) for one in rows):
+            constants[name] = value
+        else:
+            varying[name] = Varying(table, tuple(rows))
+    return constants, varying
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _traced(
+    model: onnx.ModelProto, event: Mapping[str, np.ndarray]
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return a model without decided branches, the values of all its tensors, and those that do not depend on the event."""
     values = Reference(model, double=False).trace(dict(event))
     constants = _known(model.graph, values)
     while any(_is_decided(node, constants) for node in model.graph.node):
         model = _without_branches(model, constants)
         values = Reference(model, double=False).trace(dict(event))
         constants = _known(model.graph, values)
-    graph = model.graph
+    return model, values, constants
+
+
+def _inputs(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    return tuple(one.name for one in model.graph.input if one.name not in constants)
+
+
+def _nodes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> list[Node]:
+    """Return the nodes that depend on the event."""
     opset = next((one.version for one in model.opset_import if one.domain in PLAIN_DOMAINS), 1)
-    inputs = [one.name for one in graph.input if one.name not in constants]
     nodes: list[Node] = []
-    for place, proto in enumerate(graph.node):
+    for place, proto in enumerate(model.graph.node):
         if any(name in constants for name in proto.output):
             continue
         name = proto.name or f"{proto.op_type}_{place}"
@@ -47,20 +151,20 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
         nodes.append(
             Node(kind, name, tuple(proto.input), tuple(proto.output), _attributes(proto, name), opset)
         )
-    results = tuple(one.name for one in graph.output)
+    return nodes
+
+
+def _needed(nodes: Sequence[Node], results: set[str]) -> tuple[Node, ...]:
+    """Return the nodes that the results need."""
     needed = set(results)
     for node in reversed(nodes):
         if needed & set(node.outputs):
             needed |= set(node.inputs)
-    nodes = [node for node in nodes if needed & set(node.outputs)]
-    refuse_large_tensors(values)
-    used = {name for node in nodes for name in node.inputs} | set(results)
-    types = {
-        name: TensorType(np.asarray(value).shape, np.asarray(value).dtype) for name, value in values.items()
-    }
-    return Graph(
-        tuple(inputs), results, tuple(nodes), types, {name: value for name, value in constants.items() if name in used}
-    )  # fmt: skip
+    return tuple(node for node in nodes if needed & set(node.outputs))
+
+
+def _used(model: onnx.ModelProto, nodes: Sequence[Node]) -> set[str]:
+    return {name for node in nodes for name in node.inputs} | {one.name for one in model.graph.output}
 
 
 def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,9 +6,10 @@ Slow and simple: every buffer has a mask of the elements that have been written,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import singledispatch
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -30,11 +31,53 @@ from tamis.native.program import (
     Statement,
     Tiled,
 )
+from tamis.native.sizes import Size, SizeTable
 from tamis.native.view import Buffer, Role, View
+
+CHECKED_ROWS = 4  # of a table of sizes, evenly spaced, besides the first two, the typical one and the last
 
 
 def problems(program: Program) -> Iterator[str]:
-    """Yield what is wrong with a program, statement by statement; nothing if it is well-formed."""
+    """Yield what is wrong with a program, statement by statement; nothing if it is well-formed. Of many sizes some are checked."""
+    table = program.table
+    if table is None:
+        yield from _problems_of(program)
+        return
+    last = table.rows - 1
+    rows = {
+        0,
+        min(1, last),
+        table.typical,
+        last,
+        *(last * part // CHECKED_ROWS for part in range(CHECKED_ROWS)),
+    }
+    for row in sorted(rows):
+        one = fixed(program, row)
+        one.statements = [statement for statement in one.statements if not _is_empty(statement)]
+        yield from (f"in row {row} of its sizes: {problem}" for problem in _problems_of(one))
+
+
+def _is_empty(statement: Statement) -> bool:
+    """Return whether a statement writes nothing, as where there is no padding."""
+    return any(0 in view.shape for view in statement.writes())
+
+
+def fixed(value: Any, row: int) -> Any:
+    """Return a program, or a part of it, with the sizes of one row as integers."""
+    if isinstance(value, Size):
+        return int(value.values[row])
+    if isinstance(value, tuple):
+        return tuple(fixed(one, row) for one in value)
+    if isinstance(value, list):
+        return [fixed(one, row) for one in value]
+    if isinstance(value, dict):
+        return {fixed(key, row): fixed(one, row) for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: fixed(getattr(value, one.name), row) for one in fields(value)})
+    return None if isinstance(value, SizeTable) else value
+
+
+def _problems_of(program: Program) -> Iterator[str]:
     listed = (
         (program.inputs, Role.INPUT),
         (program.outputs, Role.OUTPUT),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,7 +14,7 @@ import onnx
 from tamis._base import ModelError, library_versions
 from tamis.cbuild import COMPILE_FLAGS, CacheEntry, Compiler, cached, compile_shared, find_compiler, key_of
 from tamis.native.build.timing import timed
-from tamis.native.compiler import FULL_PRECISION, CompiledModel, Pipeline, compile_model
+from tamis.native.compiler import FULL_PRECISION, CompiledModel, Pipeline, compile_model, compile_sizes
 from tamis.native.emission import Ways
 from tamis.native.targets import Target, host_target
 
@@ -36,6 +36,14 @@ class Built:
     outputs: tuple[Shape, ...]
     types: tuple[str, ...]  # of inputs and outputs in the model; the code itself reads and writes floats
     cycles: float  # of one event, estimated
+    row: int = 0  # of the sizes of an event, where the code is for several
+
+
+@dataclass(frozen=True)
+class BuiltSizes:
+    """Compiled code for events of several sizes, with what is needed to call it for each."""
+
+    sizes: tuple[Built, ...]
 
 
 def build(
@@ -88,17 +96,69 @@ def build(
     return _read(cached(key, make))
 
 
-def _read(entry: CacheEntry) -> Built:
-    facts = entry.facts
+def build_sizes(
+    model: bytes,
+    events: Sequence[Mapping[str, np.ndarray]],
+    typical: int,
+    *,
+    target: Target | None = None,
+    compiler: Compiler | None = None,
+    precision: str = FULL_PRECISION,
+) -> BuiltSizes:
+    """Compile a model once for events with the shapes of each example, or return what the cache has."""
+    target, compiler = target or host_target(), compiler or find_compiler()
+    shapes = [[(name, array.shape, array.dtype.str) for name, array in event.items()] for event in events]
+    key = key_of(
+        model, shapes, typical, target, target.source(), precision, compiler, COMPILE_FLAGS, _compiler_sources(),
+        library_versions(FOLDING_LIBRARIES),
+    )  # fmt: skip
+
+    def make(folder: Path) -> dict[str, object]:
+        made = compile_sizes(onnx.load_model_from_string(model), events, typical, target, precision)
+        module, graph = made.module, made.graph
+        compile_shared(compiler, module.code, folder / OBJECT, target.flags)
+        (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
+        return {
+            "scratch_floats": module.scratch_floats,
+            "inputs": [[graph.shape_in(row, name) for name in graph.inputs] for row in range(graph.rows)],
+            "outputs": [[graph.shape_in(row, name) for name in graph.outputs] for row in range(graph.rows)],
+            "types": [graph.types[name].dtype.name for name in (*graph.inputs, *graph.outputs)],
+            "cycles": module.cycles,
+        }
+
+    entry = cached(key, make)
+    facts, constants = entry.facts, _constants(entry)
+    return BuiltSizes(
+        tuple(
+            Built(
+                path=entry.path / OBJECT,
+                constants=constants,
+                scratch_floats=facts["scratch_floats"],
+                inputs=tuple(map(tuple, inputs)),
+                outputs=tuple(map(tuple, outputs)),
+                types=tuple(facts["types"]),
+                cycles=facts["cycles"],
+                row=row,
+            )
+            for row, (inputs, outputs) in enumerate(zip(facts["inputs"], facts["outputs"], strict=True))
+        )
+    )
+
+
+def _constants(entry: CacheEntry) -> np.ndarray:
     try:
-        constants = np.fromfile(entry.path / CONSTANTS, np.float32)
+        return np.fromfile(entry.path / CONSTANTS, np.float32)
     except OSError as error:
         raise ModelError(
             f"the compiled model in {entry.path} was removed ({error.strerror}); open the model again"
         ) from error
+
+
+def _read(entry: CacheEntry) -> Built:
+    facts = entry.facts
     return Built(
         path=entry.path / OBJECT,
-        constants=constants,
+        constants=_constants(entry),
         scratch_floats=facts["scratch_floats"],
         inputs=tuple(tuple(shape) for shape in facts["inputs"]),
         outputs=tuple(tuple(shape) for shape in facts["outputs"]),

@@ -1,6 +1,6 @@
 """Calling compiled models from Python."""
 
 from tamis.native.call.kernel import Kernel
-from tamis.native.call.open import open_kernel
+from tamis.native.call.open import open_kernel, open_kernels
 
-__all__ = ["Kernel", "open_kernel"]
+__all__ = ["Kernel", "open_kernel", "open_kernels"]

@@ -18,7 +18,7 @@ typedef struct {
     npy_intp elements; /* of one group */
 } Form;
 
-typedef struct {
+typedef struct Program {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     run_fn run;
@@ -32,6 +32,8 @@ typedef struct {
     long group;   /* rows of the leading axis in one group: the batch that the graph is fixed to; 0: there is no event axis */
     long release; /* calls of this many groups or more release the GIL */
     long piece;   /* groups between two checks for signals */
+    long row;     /* of the sizes of an event, in the upper half of the number of groups that code is called with */
+    struct Program *owner; /* of the scratch: this program, or one of the same code that never runs beside it for long */
 } Program;
 
 typedef struct {
@@ -54,7 +56,7 @@ static float *aligned_floats(size_t count) {
 static int pieces(Program *self, float *scratch, const float **in, float **out, long groups, PyThreadState **state) {
     while (groups > 0) {
         const long now = groups < self->piece ? groups : self->piece;
-        self->run(self->w, scratch, in, out, now);
+        self->run(self->w, scratch, in, out, now | self->row << 32);
         groups -= now;
         if (!groups) break;
         for (int i = 0; i < self->inputs; i++) in[i] += now * self->in[i].elements;
@@ -69,22 +71,23 @@ static int pieces(Program *self, float *scratch, const float **in, float **out, 
 
 /* Run `groups` groups of events; `in` and `out` are advanced if that takes several pieces. */
 static int run_groups(Program *self, const float **in, float **out, long groups) {
-    float *scratch = self->scratch;
+    Program *owner = self->owner;
+    float *scratch = owner->scratch;
     int stopped = 0;
-    const int own = __atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE); /* if another thread has the scratch, allocate one */
+    const int own = __atomic_exchange_n(&owner->busy, 1, __ATOMIC_ACQUIRE); /* if another thread has the scratch, allocate one */
     if (own && !(scratch = aligned_floats(self->scratch_floats))) {
         PyErr_NoMemory();
         return -1;
     }
     if (groups < self->release) {
-        self->run(self->w, scratch, in, out, groups);
+        self->run(self->w, scratch, in, out, groups | self->row << 32);
     } else {
         PyThreadState *state = PyEval_SaveThread();
         stopped = pieces(self, scratch, in, out, groups, &state);
         PyEval_RestoreThread(state);
     }
     if (own) free(scratch);
-    else __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+    else __atomic_store_n(&owner->busy, 0, __ATOMIC_RELEASE);
     return stopped;
 }
 
@@ -277,16 +280,16 @@ static int read_forms(PyObject *shapes, Form *forms, int *count) {
 }
 
 static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"address", "keep", "weights", "scratch_floats", "inputs", "outputs", "group", "release", "piece", "error", NULL};
+    static char *names[] = {"address", "keep", "weights", "scratch_floats", "inputs", "outputs", "group", "release", "piece", "error", "row", "shares", NULL};
     unsigned long long address;
     Py_ssize_t floats;
-    long group, release, piece;
-    PyObject *keep, *weights, *inputs, *outputs, *error;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KOO!nO!O!lllO", names, &address, &keep, &PyArray_Type, &weights, &floats, &PyTuple_Type,
-                                     &inputs, &PyTuple_Type, &outputs, &group, &release, &piece, &error))
+    long group, release, piece, row = 0;
+    PyObject *keep, *weights, *inputs, *outputs, *error, *shares = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KOO!nO!O!lllO|lO!", names, &address, &keep, &PyArray_Type, &weights, &floats, &PyTuple_Type,
+                                     &inputs, &PyTuple_Type, &outputs, &group, &release, &piece, &error, &row, &ProgramType, &shares))
         return NULL;
-    if (!address || floats < 1 || group < 0 || release < 1 || piece < 1) {
-        PyErr_SetString(PyExc_ValueError, "address, scratch_floats, release and piece must be at least 1, and group at least 0");
+    if (!address || floats < 1 || group < 0 || release < 1 || piece < 1 || row < 0 || row > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "address, scratch_floats, release and piece must be at least 1, group and row at least 0");
         return NULL;
     }
     PyArrayObject *w = (PyArrayObject *)weights;
@@ -306,9 +309,15 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     self->group = group;
     self->release = release;
     self->piece = piece;
-    self->scratch = aligned_floats(self->scratch_floats);
-    if (!self->scratch) PyErr_NoMemory();
-    if (!self->scratch || read_forms(inputs, self->in, &self->inputs) || read_forms(outputs, self->out, &self->outputs)) {
+    self->row = row;
+    self->owner = shares ? ((Program *)Py_NewRef(shares))->owner : self;
+    if (shares && shares != (PyObject *)self->owner) {
+        Py_INCREF(self->owner);
+        Py_DECREF(shares);
+    }
+    if (!shares) self->scratch = aligned_floats(self->scratch_floats);
+    if (!shares && !self->scratch) PyErr_NoMemory();
+    if ((!shares && !self->scratch) || read_forms(inputs, self->in, &self->inputs) || read_forms(outputs, self->out, &self->outputs)) {
         Py_DECREF(self);
         return NULL;
     }
@@ -318,6 +327,7 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *keywo
 static void program_free(PyObject *me) {
     Program *self = (Program *)me;
     free(self->scratch);
+    if (self->owner != self) Py_XDECREF(self->owner);
     Py_XDECREF(self->weights);
     Py_XDECREF(self->error);
     Py_XDECREF(self->keep);

@@ -15,6 +15,7 @@ import numpy as np
 
 from tamis._base import InputMismatchError
 from tamis.native.build import Built
+from tamis.native.cut import ROW_BITS
 
 Shape = tuple[int, ...]
 
@@ -40,21 +41,24 @@ class LoadedCode:
     group: int  # events of the batch that the graph is fixed to; 0: there is no event axis
     release: int  # calls of this many groups or more release the GIL
     piece: int  # groups between two checks for signals
+    row: int = 0  # of the sizes of an event
 
 
 class CtypesKernel:
     """A compiled model called through ctypes, which releases the GIL in every call."""
 
-    def __init__(self, code: LoadedCode) -> None:
-        """Take the function's address and allocate one scratch buffer."""
+    def __init__(self, code: LoadedCode, shares: CtypesKernel | None = None) -> None:
+        """Take the function's address, and a scratch buffer, that of another kernel if it `shares` it."""
         pointer = ctypes.c_void_p
         self._code = code
         self._run: Any = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, pointer, ctypes.c_long)(
             code.address
         )
         self._weights = code.weights.ctypes.data
-        self._scratch = np.empty(code.built.scratch_floats, np.float32)
-        self._scratch_lock = threading.Lock()
+        self._scratch: np.ndarray = (
+            np.empty(code.built.scratch_floats, np.float32) if shares is None else shares._scratch
+        )
+        self._scratch_lock: threading.Lock = threading.Lock() if shares is None else shares._scratch_lock
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the outputs of some events."""
@@ -93,7 +97,7 @@ class CtypesKernel:
                 scratch.ctypes.data,
                 ctypes.addressof(sources),
                 ctypes.addressof(targets),
-                groups,
+                groups | self._code.row << ROW_BITS,
             )
         finally:
             if locked:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -25,28 +27,49 @@ def open_kernel(
     built: Built, *, batched: bool = True, compiler: Compiler | None = None, use_extension: bool = True
 ) -> Kernel:
     """Load compiled code. Without the extension a call takes some microseconds more, but needs no Python headers."""
-    code = _load(built, batched=batched)
+    (kernel,) = open_kernels([built], batched=batched, compiler=compiler, use_extension=use_extension)
+    return kernel
+
+
+def open_kernels(
+    sizes: Sequence[Built],
+    *,
+    batched: bool = True,
+    compiler: Compiler | None = None,
+    use_extension: bool = True,
+) -> list[Kernel]:
+    """Load compiled code once, with a kernel for each size of events; they share weights and scratch."""
+    library, weights = _load(sizes[0]), aligned(sizes[0].constants)
     extension = load_extension(compiler or find_compiler()) if use_extension else None
-    kernel: Kernel
-    if extension is None:
-        kernel = CtypesKernel(code)
-    else:
-        kernel = extension.Program(
-            address=code.address,
-            keep=code.library,
-            weights=code.weights,
-            scratch_floats=built.scratch_floats,
-            inputs=built.inputs,
-            outputs=built.outputs,
-            group=code.group,
-            release=code.release,
-            piece=code.piece,
-            error=InputMismatchError,
-        )
-    if all(dtype == "float32" for dtype in built.types):
-        return kernel
-    count = len(built.inputs)
-    return CastingKernel(kernel, built.types[:count], built.types[count:])
+    kernels: list[Kernel] = []
+    first: Any = None
+    for built in sizes:
+        code = _loaded(library, weights, built, batched=batched)
+        kernel: Kernel
+        if extension is None:
+            kernel = CtypesKernel(code, first)
+        else:
+            shared = {} if first is None else {"shares": first}
+            kernel = extension.Program(
+                address=code.address,
+                keep=code.library,
+                weights=code.weights,
+                scratch_floats=built.scratch_floats,
+                inputs=built.inputs,
+                outputs=built.outputs,
+                group=code.group,
+                release=code.release,
+                piece=code.piece,
+                error=InputMismatchError,
+                row=built.row,
+                **shared,
+            )
+        first = first or kernel
+        if any(dtype != "float32" for dtype in built.types):
+            count = len(built.inputs)
+            kernel = CastingKernel(kernel, built.types[:count], built.types[count:])
+        kernels.append(kernel)
+    return kernels
 
 
 def load_extension(compiler: Compiler) -> ModuleType | None:
@@ -61,21 +84,26 @@ def _extension_source() -> str:
     return version + (files("tamis.native.call") / "call.c").read_text(encoding="utf-8")
 
 
-def _load(built: Built, *, batched: bool) -> LoadedCode:
+def _load(built: Built) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(built.path))
-        address = ctypes.cast(library.tamis_run, ctypes.c_void_p).value or 0
+        library.tamis_run  # noqa: B018 - AttributeError if it is missing
     except (OSError, AttributeError) as error:
         raise ModelError(
             f"the compiled model cannot be loaded: {error}; set TAMIS_CACHE to a folder that code may be run from"
         ) from error
+    return library
+
+
+def _loaded(library: ctypes.CDLL, weights: np.ndarray, built: Built, *, batched: bool) -> LoadedCode:
     ns = max(1.0, built.cycles / CYCLES_PER_NS)
     return LoadedCode(
         library=library,
-        address=address,
-        weights=aligned(built.constants),
+        address=ctypes.cast(library.tamis_run, ctypes.c_void_p).value or 0,
+        weights=weights,
         built=built,
         group=built.inputs[0][0] if batched else 0,
         release=max(1, int(RELEASE_NS / ns)),
         piece=max(64, int(SIGNAL_CHECK_NS / ns) // 64 * 64),
+        row=built.row,
     )

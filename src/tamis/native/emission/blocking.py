@@ -18,6 +18,7 @@ from tamis.native.emission.tuning import (
     STRAIGHT_TERMS,
 )
 from tamis.native.program import Contract
+from tamis.native.sizes import is_fixed, typical
 from tamis.native.view import View
 
 
@@ -93,7 +94,7 @@ def choose_blocks(mode: Mode, statement: Contract, *, turns: bool) -> Blocking:
     step = mode.lanes if lanes is Lanes.OUTPUTS and not dot else 1
     near, weight_bytes = mode.target.near, 4 * statement.weights.size
     alternates = turns and lanes is Lanes.OUTPUTS and NEAR_SHARE * near < weight_bytes < NEAR_EXCESS * near
-    outputs, positions = _largest(mode, statement.chains, lanes, last.size, width, total, alternates)
+    outputs, positions = _largest(mode, statement.chains, lanes, typical(last.size), width, total, alternates)
     return Blocking(
         lanes=lanes,
         dot=dot,
@@ -146,6 +147,9 @@ def _even(units: int, most: int) -> int:
 
 def position_tiles(plan: Blocking) -> Iterator[PositionTile]:
     """Yield the blocks along the positions; one whose last vector is not full is a tile of its own."""
+    if not is_fixed(plan.last.size):
+        yield from _tiles_of_any_size(plan)
+        return
     size, done = plan.width, 0
     units = -(-plan.last.size // size)
     tail = plan.last.size % size if plan.lanes is Lanes.POSITIONS and plan.rows == 1 else 0
@@ -160,6 +164,21 @@ def position_tiles(plan: Blocking) -> Iterator[PositionTile]:
                 tuple(stride * positions * size for stride in plan.last.strides),
                 tail if ends and begin + times == count else 0,
             )
+
+
+def _tiles_of_any_size(plan: Blocking) -> Iterator[PositionTile]:
+    """Yield the blocks along positions of which the number is known only at run time; a last vector that is not full stands alone."""
+    size, done = plan.width, 0
+    for count, positions in tiles(plan.last.size // size, plan.positions):
+        start = tuple(stride * done * size for stride in plan.last.strides)
+        yield PositionTile(
+            positions, count, start, tuple(stride * positions * size for stride in plan.last.strides), 0
+        )
+        done += count * positions
+    tail = plan.last.size % size
+    if tail:
+        start = tuple(stride * done * size for stride in plan.last.strides)
+        yield PositionTile(1, 1, start, (0,) * len(start), tail)
 
 
 def output_tiles(plan: Blocking, weights: list[int]) -> Iterator[OutputTile]:

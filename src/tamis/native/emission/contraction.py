@@ -28,6 +28,7 @@ from tamis.native.emission.tuning import STRAIGHT_TERMS
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load
 from tamis.native.program import Contract
+from tamis.native.sizes import is_fixed
 from tamis.native.view import Role, View
 
 Counters = tuple[tuple[str, Axis], ...]  # the loops around a block
@@ -113,7 +114,7 @@ class _Contraction:
                 stack.enter_context(self.writer.loop(counter, axis.size))
             for across in position_tiles(plan):
                 turns = Axis(across.count, across.strides)
-                with self.writer.loop("q", across.count):
+                with self.writer.where(across.tail), self.writer.loop("q", across.count):
                     for along in output_tiles(plan, self.weights.starts):
                         with self._output_loop(along) as axis:
                             self._block((*loops, ("q", turns), ("o", axis)), across, along)
@@ -143,7 +144,7 @@ class _Contraction:
             start=across.start,
             counters=counters,
             half_output=along.outputs - 1 if short <= half else -1,
-            half_position=across.positions - 1 if 0 < across.tail <= half else -1,
+            half_position=across.positions - 1 if is_fixed(across.tail) and 0 < across.tail <= half else -1,
         )
         kind = self.weights.type
         moving = f" + o * {along.outputs * plan.column}" if along.count > 1 else ""
@@ -183,7 +184,7 @@ class _Contraction:
             terms.append(str(fixed))
         for counter, axis in block.counters:
             stride = axis.strides[number]
-            if stride and axis.size > 1:
+            if stride and axis.size != 1:
                 terms.append(f"{counter} * {stride}")
         return " + ".join(terms)
 
@@ -253,7 +254,7 @@ class _Contraction:
             at = "x"
             for number, axis in enumerate(plan.reduced[:-1]):
                 stack.enter_context(writer.loop(f"r{number}", axis.size))
-                if axis.strides[0] and axis.size > 1:
+                if axis.strides[0] and axis.size != 1:
                     at += f" + r{number} * {axis.strides[0]}"
             if plan.taps:
                 for c, tap in enumerate(plan.taps):

@@ -19,6 +19,7 @@ from tamis.native.emission.walk import Walk, best_vector
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import cost, loads
 from tamis.native.program import Map, Maps, Reduce
+from tamis.native.sizes import is_fixed, largest, least
 from tamis.native.view import View
 
 IDENTITIES = {"sum": "0.0f", "prod": "1.0f", "max": "-INFINITY", "min": "INFINITY"}
@@ -95,7 +96,7 @@ def _axes(
 
 def partials(kind: str, size: int) -> int:
     """Return the number of partial accumulators of a reduction; where it rounds, it is the same in every kernel."""
-    if size < LONG_REDUCTION:
+    if largest(size) < LONG_REDUCTION:
         return 1
     return PARTIAL_SUMS if kind in ("sum", "prod") else PARTIAL_EXTREMA
 
@@ -123,7 +124,7 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
     # whether the innermost axis that is reduced is best read by vectors
     contiguous = all(stride in (0, 1) for stride in reduced[-1].strides[1:])
     shortest = LONG_REDUCTION if statement.kind in ("sum", "prod") else 2 * mode.lanes
-    across = not mode.wide and contiguous and reduced[-1].size >= shortest
+    across = not mode.wide and contiguous and largest(reduced[-1].size) >= shortest
     with ExitStack() as stack:
         arithmetic = Arithmetic(writer, walk.read, walk.depth)
         if mode.wide:
@@ -172,8 +173,9 @@ def _reduce_along(
             for part in range(count):
                 _add(walk, arithmetic, statement, inner, f"{name}[{part}]", part)
                 arithmetic.restore(variables)
-        for part in range(rest):
-            _add(walk, arithmetic, statement, inner, f"{name}[{part}]", whole * count + part)
+        for part in range(rest if is_fixed(rest) else count - 1):
+            with writer.where(rest, part):
+                _add(walk, arithmetic, statement, inner, f"{name}[{part}]", whole * count + part)
             arithmetic.restore(variables)
     half = count // 2
     while half:
@@ -207,10 +209,11 @@ def _reduce_across(
                 for part in range(count):
                     _add(walk, arithmetic, statement, inner, f"{name}[{part}]", part * mode.lanes)
                     arithmetic.restore(variables)
-        for part in range(-(-rest // mode.lanes)):
-            walk.filled = min(mode.lanes, rest - part * mode.lanes)
+        for part in range(-(-rest // mode.lanes) if is_fixed(rest) else count):
+            walk.filled = least(mode.lanes, rest - part * mode.lanes)
             start = whole * width + part * mode.lanes
-            _add(walk, arithmetic, statement, inner, f"{name}[{part}]", start)
+            with writer.where(rest, part * mode.lanes):
+                _add(walk, arithmetic, statement, inner, f"{name}[{part}]", start)
             arithmetic.restore(variables)
         walk.filled = mode.lanes
         walk.vector = None
@@ -234,7 +237,7 @@ def _add(
         writer.line(f"const long {counter} = {start}; (void){counter};")
         walk.loops.append((counter, Axis(2, inner.strides)))
         value = arithmetic.text(statement.value)
-        if walk.vector is inner and walk.filled < walk.mode.lanes:
+        if walk.vector is inner and walk.filled != walk.mode.lanes:
             value = f"first_({value}, {IDENTITIES[kind]}, {walk.filled})"
         writer.line(f"{accumulator} = {REDUCING[kind]}({accumulator}, {value});")
         walk.loops.pop()

@@ -31,11 +31,12 @@ from tamis.native.program import (
     Tiled,
     written,
 )
+from tamis.native.sizes import typical
 
 
 def estimate(mode: Mode, statements: Iterable[Statement]) -> float:
     """Return the cycles of a kernel, for all its events."""
-    return sum(statement_cycles(statement, mode) for statement in statements)
+    return float(sum(statement_cycles(statement, mode) for statement in statements))
 
 
 @singledispatch
@@ -53,10 +54,10 @@ def _(statement: Loop, mode: Mode) -> float:
 @statement_cycles.register
 def _(statement: Contract, mode: Mode) -> float:
     groups, terms, outputs = statement.weights.shape
-    positions = prod(statement.positions)
+    positions = prod(map(typical, statement.positions))
     if mode.wide:
         return STATEMENT_CYCLES + groups * terms * outputs * positions * mode.count / VECTORS_PER_CYCLE
-    last = max(statement.positions, default=1)
+    last = max(map(typical, statement.positions), default=1)
     by_positions = outputs * positions // last * -(-last // mode.lanes)
     by_outputs = positions * -(-outputs // mode.lanes)
     sums = groups * min(by_positions, by_outputs) * mode.count
@@ -101,8 +102,8 @@ def _(statement: Pick | Put | Order, mode: Mode) -> float:
 
 
 def _elementwise(mode: Mode, shape: tuple[int, ...], instructions: int) -> float:
-    longest = max(shape, default=1)
-    vectors = prod(shape) / longest * _vectors(mode, longest)
+    longest = max(map(typical, shape), default=1)
+    vectors = prod(map(typical, shape)) / longest * _vectors(mode, longest)
     return STATEMENT_CYCLES + vectors * (instructions + 2) / VECTORS_PER_CYCLE
 
 

@@ -11,6 +11,7 @@ from tamis.native.emission.mode import Mode
 from tamis.native.emission.tuning import ROW_LOAD_COST, SCATTER_COST, SHORT_ROWS, STRAIGHT_TERMS
 from tamis.native.expression import loads
 from tamis.native.program import Contract
+from tamis.native.sizes import is_fixed, typical
 from tamis.native.view import View
 
 
@@ -30,8 +31,8 @@ def choose_lanes(mode: Mode, statement: Contract) -> Lanes:
         return Lanes.OUTPUTS  # of which there is one: the lanes are its chains
     lanes, (_, terms, outputs) = mode.lanes, statement.weights.shape
     positions = positions_of(mode, statement)
-    last = positions[-1].size if positions else 1
-    others = prod(axis.size for axis in positions) // last
+    last = typical(positions[-1].size) if positions else 1
+    others = prod(typical(axis.size) for axis in positions) // last
     contiguous = positions and positions[-1].strides[0] == 1 and positions[-1].strides[1] == 1
     if not contiguous:
         return Lanes.OUTPUTS
@@ -48,6 +49,8 @@ def rows_together(mode: Mode, positions: Sequence[Axis]) -> int:
     if mode.wide or len(positions) < 2:
         return 1
     rows, last = positions[-2:]
+    if not is_fixed(rows.size, last.size):
+        return 1
     count = mode.lanes // last.size
     if last.size not in SHORT_ROWS or count < 2 or rows.size % count:
         return 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tamis.native.sizes import is_fixed, typical
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -30,7 +32,7 @@ def joined(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]
 
 def by_distance(axes: Sequence[Axis]) -> list[Axis]:
     """Return axes in the memory order of the first view, the largest stride first, merged again."""
-    ordered = sorted(axes, key=lambda axis: -abs(axis.strides[0]))
+    ordered = sorted(axes, key=lambda axis: -abs(typical(axis.strides[0])))
     if not ordered:
         return []
     return joined(
@@ -40,9 +42,23 @@ def by_distance(axes: Sequence[Axis]) -> list[Axis]:
 
 def tiles(size: int, most: int) -> list[tuple[int, int]]:
     """Cut a size into tiles of at most `most`, as even as possible: (how many, their size), the larger ones first."""
-    if size <= most:
+    if is_fixed(size) and size <= most:
         return [(1, size)]
+    if not is_fixed(size):
+        return _tiles_of_any(size, most)
     count = -(-size // most)
     small = size // count
     large = size - small * count
     return [(n, one) for n, one in ((large, small + 1), (count - large, small)) if n]
+
+
+def _tiles_of_any(size: int, most: int) -> list[tuple[int, int]]:
+    """Cut a size that is known only at run time: as many of the largest tiles as fit, then smaller ones."""
+    found, left = [], size
+    while most >= 1:
+        found.append((left // most, most))
+        left = left % most
+        most = most // 2 if most > 1 else 0
+        if left == 0:
+            break
+    return found

@@ -13,6 +13,7 @@ from tamis.native.cut import HEADER
 from tamis.native.emission.mode import Mode
 from tamis.native.emission.tuning import LINE_FLOATS
 from tamis.native.program import Program, written
+from tamis.native.sizes import largest
 from tamis.native.targets import Target
 from tamis.native.view import Buffer, Role
 
@@ -89,7 +90,7 @@ def allocate(
     """Return the offset of each buffer and the total, in numbers: the largest first, each in the first gap among those live with it."""
     offsets: dict[Buffer, int] = {}
     total = 0
-    for buffer in sorted(buffers, key=lambda one: -one.elements):
+    for buffer in sorted(buffers, key=lambda one: -largest(one.elements)):
         first, last = lives[buffer]
         taken = sorted(
             (offsets[other], offsets[other] + _space(other))
@@ -107,4 +108,4 @@ def allocate(
 
 
 def _space(buffer: Buffer) -> int:
-    return -(-buffer.elements // LINE_FLOATS) * LINE_FLOATS
+    return -(-largest(buffer.elements) // LINE_FLOATS) * LINE_FLOATS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tamis.native.cut import HEADER, LEFT, Way, cut, header
+from tamis.native.cut import HEADER, LEFT, ROW_BITS, Way, cut, header
 from tamis.native.emission import (  # noqa: F401 - each registers the emission of its statements
     contraction,
     elementwise,
@@ -23,6 +24,7 @@ from tamis.native.emission.tuning import SLACK_FLOATS
 from tamis.native.emission.writer import Emission, Writer, emit_statement
 from tamis.native.limits import refuse_large_scratch
 from tamis.native.program import Loop, Program, Statement
+from tamis.native.sizes import largest
 from tamis.native.targets import Target
 
 LOCAL_FUNCTION = "static __attribute__((noinline))"
@@ -60,6 +62,8 @@ class Module:
 def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
     """Write a program in C, given its statements for wide and for narrow kernels."""
     blob, writer = Blob(), Writer()
+    if narrow.table is not None:
+        ways = replace(ways, wide=(), narrow=(1,))
     scratch = 0
     kernels: list[Way] = []
     costs: list[float] = []
@@ -77,8 +81,10 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
             _transposes(writer, mode, program, name)
         kernels.append(Way(name, count * target.lanes if is_wide else count, is_wide))
         costs.append(estimate(mode, program.statements))
-    _run(writer, narrow, kernels)
-    inputs, outputs = (tuple(one.elements for one in group) for group in (narrow.inputs, narrow.outputs))
+    _run(writer, narrow, kernels, blob)
+    inputs, outputs = (
+        tuple(largest(one.elements) for one in group) for group in (narrow.inputs, narrow.outputs)
+    )
     code = f"{target.source()}\n{writer.text()}"
     constants, floats = blob.array(), scratch + SLACK_FLOATS
     module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs))
@@ -88,6 +94,8 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
 def _kernel(writer: Writer, mode: Mode, program: Program, blob: Blob, name: str) -> None:
     """Write each statement as a function, and one that calls them."""
     declared = ["const float *restrict w", "float *restrict s"]
+    if program.table is not None:
+        declared.append("const long *restrict d")
     if not mode.wide:
         declared += [f"const float *x{i}" for i in range(len(program.inputs))]
         declared += [f"float *y{i}" for i in range(len(program.outputs))]
@@ -100,6 +108,7 @@ def _kernel(writer: Writer, mode: Mode, program: Program, blob: Blob, name: str)
                 _function(writer, f"{function}_{part}({parameters}, long t)", mode, blob, one, turns=True)
             with (
                 writer.block(f"{LOCAL_FUNCTION} void {function}({parameters})"),
+                _with_sizes(writer),
                 writer.loop("t", statement.count),
             ):
                 for part in range(len(statement.body)):
@@ -115,10 +124,18 @@ def _function(
     writer: Writer, head: str, mode: Mode, blob: Blob, statement: Statement, *, turns: bool = False
 ) -> None:
     """Write a statement as a function."""
-    with writer.block(f"{LOCAL_FUNCTION} void {head}"):
+    with writer.block(f"{LOCAL_FUNCTION} void {head}"), _with_sizes(writer):
         emit_statement(statement, Emission(writer, mode, blob, turns))
         # gcc 12 may take the function for one without side effects (after its choice of induction variables), and drop the call
         writer.line('__asm__ volatile("" ::: "memory");')
+
+
+@contextmanager
+def _with_sizes(writer: Writer, row: str = "d") -> Iterator[None]:
+    """Declare the sizes that the body of a function reads, before it."""
+    first = len(writer.lines)
+    yield
+    writer.declare(first, row)
 
 
 def _transposes(writer: Writer, mode: Mode, program: Program, name: str) -> None:
@@ -150,14 +167,19 @@ def _transposes(writer: Writer, mode: Mode, program: Program, name: str) -> None
                 )
 
 
-def _run(writer: Writer, program: Program, kernels: Sequence[Way]) -> None:
-    """Write the public function, which calls the kernels that the table at the beginning of the constants names."""
+def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -> None:
+    """Write the public function, which calls the kernels that the table at the beginning of the constants names.
+
+    With sizes, the row of their table is in the upper half of `n`.
+    """
     xs = [(f"x{i}", buffer.elements) for i, buffer in enumerate(program.inputs)]
     ys = [(f"y{i}", buffer.elements) for i, buffer in enumerate(program.outputs)]
     inputs, outputs = ", ".join(name for name, _ in xs), ", ".join(name for name, _ in ys)
+    shared = "w, s" if program.table is None else "w, s, d"
     head = "void tamis_run(const float *w, float *s, const float *const *in, float *const *out, long n)"
     with writer.block(f'__attribute__((visibility("default"))) {head}'):
         writer.line("const unsigned char *way = (const unsigned char *)w;")
+        first = len(writer.lines)
         for number, (name, _) in enumerate(xs):
             writer.line(f"const float *{name} = in[{number}];")
         for number, (name, _) in enumerate(ys):
@@ -170,6 +192,14 @@ def _run(writer: Writer, program: Program, kernels: Sequence[Way]) -> None:
                     if one.wide:
                         body = f"m = n < {one.events} ? n : {one.events}; {one.name}_in({inputs}, s, m); {one.name}(w, s); {one.name}_out({outputs}, s, m);"
                     else:
-                        body = f"m = {one.events}; {one.name}(w, s, {inputs}, {outputs});"
+                        body = f"m = {one.events}; {one.name}({shared}, {inputs}, {outputs});"
                     writer.line(f"{label} {body} break;")
             writer.line(" ".join(f"{name} += m * {size};" for name, size in xs + ys) + " n -= m;")
+        if program.table is not None:
+            writer.declare(first, "d")
+            sizes = program.table.array()
+            at = blob.add(sizes.ravel().view(np.float32))
+            writer.lines[first:first] = [
+                f"  const long *d = (const long *)(w + {at}) + (n >> {ROW_BITS}) * {sizes.shape[1]};",
+                f"  n &= (1L << {ROW_BITS}) - 1;",
+            ]

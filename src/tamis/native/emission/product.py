@@ -9,6 +9,7 @@ from tamis.native.emission.mode import Mode
 from tamis.native.emission.tuning import PRODUCT_VECTORS
 from tamis.native.emission.writer import Emission, Writer, emit_statement
 from tamis.native.program import Product
+from tamis.native.sizes import is_fixed, typical
 from tamis.native.view import View
 
 
@@ -36,9 +37,9 @@ class _MatrixProduct:
     def write(self) -> None:
         """Write the loops over the batch, the events, rows and columns."""
         writer, mode = self.writer, self.mode
-        units = -(-self.columns // self.lanes)
-        wide = min(units, PRODUCT_VECTORS)
-        tall = max(1, min(self.rows, mode.target.sums // wide))
+        units = -(-self.columns // self.lanes) if is_fixed(self.columns) else self.columns // self.lanes
+        wide = max(1, min(typical(units), PRODUCT_VECTORS))
+        tall = max(1, min(typical(self.rows), mode.target.sums // wide))
         with ExitStack() as stack:
             stack.enter_context(writer.loop("b", self.batch))
             stack.enter_context(writer.loop("v", mode.count))
@@ -47,7 +48,11 @@ class _MatrixProduct:
                 with writer.loop("m", count):
                     column = 0
                     for times, width in tiles(units, wide):
-                        partial = column + times * width == units and self.columns % self.lanes
+                        partial = (
+                            is_fixed(self.columns)
+                            and column + times * width == units
+                            and self.columns % self.lanes
+                        )
                         for begin, number in (
                             [(0, times - 1), (times - 1, 1)] if partial and times > 1 else [(0, times)]
                         ):
@@ -55,6 +60,10 @@ class _MatrixProduct:
                                 short = bool(partial) and begin + number == times
                                 self._block(row, height, column + begin * width, width, short)
                         column += times * width
+                    rest = self.columns % self.lanes
+                    if not is_fixed(self.columns) and rest:
+                        with writer.where(rest), writer.loop("n", 1):
+                            self._block(row, height, column, 1, True)
                 row += count * height
 
     def _address(self, view: View, parts: list[tuple[str, int]]) -> str:

@@ -9,6 +9,7 @@ from tamis.native.emission.loops import Axis, by_distance, joined
 from tamis.native.emission.mode import Mode
 from tamis.native.emission.writer import Emission, Writer, emit_statement
 from tamis.native.program import Choice, Order, Pick, Put
+from tamis.native.sizes import largest
 from tamis.native.view import View
 
 Moves = Sequence[tuple[str, int]]  # a loop's counter, and a view's stride in it, in numbers
@@ -134,8 +135,8 @@ def emit_order(statement: Order, emission: Emission) -> None:
         for number, axis in enumerate(axes):
             stack.enter_context(writer.loop(f"i{number}", axis.size))
         moves = [[(f"i{n}", axis.strides[view]) for n, axis in enumerate(axes)] for view in range(len(views))]
-        writer.line(f"float best[{count}];")
-        writer.line(f"int index[{count}];")
+        writer.line(f"float best[{largest(count)}];")
+        writer.line(f"int index[{largest(count)}];")
         writer.line(f"const float *x = {_address(mode, value, moves[-1])};")
         step = value.strides[-1] * mode.factor(value)
         stays = f"best[{{0}}] == best[{{0}}] && !(one {sign} best[{{0}}])"  # numbers come before NaN
@@ -144,7 +145,7 @@ def emit_order(statement: Order, emission: Emission) -> None:
             _insert(writer, "i", stays)
         with writer.block(f"for (long i = {count}; i < {size}; i++)"):
             writer.line(f"const float one = x[i * {step}];")
-            writer.line(f"if ({stays.format(count - 1)}) continue;")
+            writer.line(f"if ({stays.format(str(count - 1))}) continue;")
             _insert(writer, str(count - 1), stays)
         names = ["best"] * (statement.values is not None) + ["index"] * (statement.places is not None)
         with writer.loop("j", count):

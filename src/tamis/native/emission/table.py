@@ -102,7 +102,7 @@ class _TableReduction:
                 before = f"ld({walk.address(self.columns)})"
                 walk.write(self.columns, best if first else f"{REDUCING[kind]}({before}, {best})")
             else:
-                if walk.filled < walk.mode.lanes:
+                if walk.filled != walk.mode.lanes:
                     best = f"first_({best}, {IDENTITIES[kind]}, {walk.filled})"
                 column = f"{self.sums}[{walk.loops[-1][0]}]"
                 writer.line(f"{column} = {best if first else f'{REDUCING[kind]}({column}, {best})'};")

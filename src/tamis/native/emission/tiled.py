@@ -104,7 +104,7 @@ class _TiledSums:
             fixed = start[number] + i * output + j // mode.count * last[number]
             fixed += 0 if mode.is_constant(view) else j % mode.count * mode.lanes
             terms = [mode.base(view), str(fixed)]
-            terms += [f"{counter} * {axis.strides[number]}" for counter, axis in counters if axis.strides[number] and axis.size > 1]  # fmt: skip
+            terms += [f"{counter} * {axis.strides[number]}" for counter, axis in counters if axis.strides[number] and axis.size != 1]  # fmt: skip
             return " + ".join(terms)
 
         across = positions * mode.count

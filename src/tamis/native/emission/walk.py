@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 
 from tamis.native.emission.loops import Axis, by_distance, joined
 from tamis.native.emission.mode import Mode
 from tamis.native.emission.tuning import READ_COSTS, SHUFFLE_STRIDES
 from tamis.native.emission.writer import Writer
 from tamis.native.expression import Load
+from tamis.native.sizes import is_fixed, typical
 from tamis.native.view import Role, View
 
 
@@ -60,7 +62,7 @@ class Walk:
         terms = [self.mode.base(view)]
         for counter, axis in self.loops:
             stride = axis.strides[number]
-            if stride and axis.size > 1:
+            if stride and axis.size != 1:
                 terms.append(counter if stride == 1 else f"{counter} * {stride}")
         if copy and self.beside[number]:
             terms.append(str(copy * self.beside[number]))
@@ -69,7 +71,7 @@ class Walk:
     def depth(self, load: Load) -> int:
         """Return the innermost planned loop that a view moves in; -1 if it moves in none."""
         number = self.index(load.view)
-        moving = [depth for depth, axis in enumerate(self.plan) if axis.strides[number] and axis.size > 1]
+        moving = [depth for depth, axis in enumerate(self.plan) if axis.strides[number] and axis.size != 1]
         return moving[-1] if moving else -1
 
     def read(self, load: Load, copy: int = 0) -> str:
@@ -125,12 +127,20 @@ class Walk:
         if rounds:
             with self.enter(Axis(rounds, tuple(stride * copies for stride in self.beside))):
                 yield copies
-        for number in range(rounds * copies, whole):
-            with self.once(tuple(stride * number for stride in self.beside)):
+        if is_fixed(whole):
+            for number in range(rounds * copies, whole):
+                with self.once(tuple(stride * number for stride in self.beside)):
+                    yield 1
+        elif copies > 1:
+            begin = rounds * copies
+            with (
+                self.once(tuple(stride * begin for stride in self.beside)),
+                self.enter(Axis(whole - begin, self.beside)),
+            ):
                 yield 1
         if rest:
             self.filled = rest
-            with self.once(tuple(stride * whole for stride in self.beside)):
+            with self.writer.where(rest), self.once(tuple(stride * whole for stride in self.beside)):
                 yield 1
             self.filled = self.mode.lanes
         self.beside = (0,) * len(self.views)
@@ -149,11 +159,9 @@ class Walk:
 def best_vector(mode: Mode, axes: Sequence[Axis], first_read: int) -> int:
     """Return the axis along which vectors cost least; the views from `first_read` on are read, the first one is written."""
     best, least = 0, float("inf")
-    total = 1
-    for axis in axes:
-        total *= axis.size
+    total = prod(typical(axis.size) for axis in axes)
     for number, axis in enumerate(axes):
-        vectors = total // axis.size * -(-axis.size // mode.lanes)
+        vectors = total // typical(axis.size) * -(-typical(axis.size) // mode.lanes)
         cost = 1.0 if axis.strides[0] == 1 else float(mode.lanes)
         for stride in axis.strides[first_read:]:
             cost += READ_COSTS.get(stride, mode.lanes / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from functools import singledispatch
 
 from tamis.native.emission.memory import Blob
 from tamis.native.emission.mode import Mode
+from tamis.native.sizes import VARIABLE, is_fixed
+
+SIZE_VARIABLES = re.compile(rf"\b{VARIABLE.format('([0-9]+)')}\b")
 
 
 class Writer:
@@ -41,7 +45,7 @@ class Writer:
     @contextmanager
     def loop(self, counter: str, count: int, step: int = 1) -> Iterator[None]:
         """Write lines in a loop; a block with a constant counter, if there is one turn."""
-        if count <= step:
+        if is_fixed(count) and count <= step:
             with self.block():
                 self.line(f"const long {counter} = 0; (void){counter};")
                 yield
@@ -49,6 +53,20 @@ class Writer:
             more = f"{counter} += {step}" if step > 1 else f"{counter}++"
             with self.block(f"for (long {counter} = 0; {counter} < {count}; {more})"):
                 yield
+
+    @contextmanager
+    def where(self, count: int, more_than: int = 0) -> Iterator[None]:
+        """Write lines that run if a count is larger than a number; without a condition if that is known."""
+        if is_fixed(count):
+            yield
+        else:
+            with self.block(f"if ({count} > {more_than})"):
+                yield
+
+    def declare(self, first: int, row: str) -> None:
+        """Declare the sizes that are read from line `first` on, at the begin of that line's block."""
+        used = sorted({int(one) for line in self.lines[first:] for one in SIZE_VARIABLES.findall(line)})
+        self.lines[first:first] = [f"  const long {VARIABLE.format(one)} = {row}[{one}];" for one in used]
 
     def text(self) -> str:
         """Return all lines."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from tamis._base import ModelError
 from tamis.native.expression import Expression, Load, Number, cost, expand, reshaped
-from tamis.native.graph import Graph, Node
+from tamis.native.graph import Graph, Node, Varying
 from tamis.native.limits import LARGEST_EXACT_INTEGER, MOST_STATEMENTS, OTHER_ENGINES
 from tamis.native.program import Map, Program, Statement
+from tamis.native.sizes import Size, greatest, largest, typical
 from tamis.native.thresholds import DEEPEST_EXPRESSION, RECOMPUTED_COST, RECOMPUTED_ELEMENTS
 from tamis.native.view import Buffer, Role, View
 
@@ -22,7 +24,7 @@ class Context:
 
     def __init__(self, graph: Graph, stored: Iterable[str] = ()) -> None:
         """Begin with the inputs; `stored` names the tensors that have to be in buffers."""
-        self.graph, self.program = graph, Program()
+        self.graph, self.program = graph, Program(table=graph.table)
         self._values: dict[str, Expression] = {}
         self._uses = Counter(name for node in graph.nodes for name in node.inputs)
         self._uses.update(graph.outputs)
@@ -56,7 +58,10 @@ class Context:
 
     def known(self, node: Node, place: int) -> np.ndarray:
         """Return an input of a node that has to be a constant; ModelError if it depends on the event."""
-        value = self.graph.constants.get(node.inputs[place])
+        name = node.inputs[place]
+        value = self.graph.constants.get(name)
+        if value is None and name in self.graph.varying:
+            value = self.graph.varying[name].integers()
         if value is None:
             raise unsupported(
                 node, f"its input {node.inputs[place]!r} depends on the event, and has to be constant"
@@ -71,8 +76,47 @@ class Context:
         """Return a tensor's value."""
         value = self._values.get(name)
         if value is None:
-            value = self._values[name] = self.constant_value(self.graph.constants[name], name)
+            varying = self.graph.varying.get(name)
+            value = self._values[name] = (
+                self.constant_value(self.graph.constants[name], name)
+                if varying is None
+                else self.varying_value(varying, name)
+            )
         return value
+
+    def varying_value(self, varying: Varying, name: str = "c") -> Expression:
+        """Return a tensor that depends on the number of particles: a part of a constant, or one of several."""
+        rows = [np.asarray(one) for one in varying.values]
+        shape = tuple(varying.table.size(axis) for axis in zip(*(one.shape for one in rows), strict=True))
+        most = tuple(max(axis) for axis in zip(*(one.shape for one in rows), strict=True))
+        flat = np.concatenate([one.ravel() for one in rows])
+        if flat.size and (flat == flat[0]).all():
+            return Number(float(flat[0]), shape)
+        whole = max(rows, key=lambda one: one.size)
+        if whole.shape == most and all((whole[_corner(one.shape)] == one).all() for one in rows):
+            view = self.constant_value(whole, name)
+            assert isinstance(view, Load)  # noqa: S101 - not all elements are equal
+            return Load(replace(view.view, shape=shape))
+        every = np.zeros((len(rows), *most), whole.dtype)
+        for row, one in enumerate(rows):
+            every[row : row + 1][(slice(None), *_corner(one.shape))] = one
+        view = self.constant_value(every, name)
+        assert isinstance(view, Load)  # noqa: S101
+        return Load(replace(view.view.at(0, varying.table.row()), shape=shape))
+
+    def positions(self, size: int) -> Expression:
+        """Return the integers from 0 to below a size."""
+        if not isinstance(size, Size):
+            return self.constant_value(np.arange(size, dtype=np.float32))
+        rows = tuple(np.arange(one, dtype=np.float32) for one in size.values)
+        return self.varying_value(Varying(size.table, rows))
+
+    def factor(self, function: Callable[[int], float], size: int) -> Expression:
+        """Return a number that depends on a size."""
+        if not isinstance(size, Size):
+            return Number(function(size))
+        rows = tuple(np.array(function(int(one)), np.float32) for one in size.values)
+        return self.varying_value(Varying(size.table, rows))
 
     def constant_value(self, array: np.ndarray, name: str = "c") -> Expression:
         """Return a constant: a number if all its elements are equal, else a new buffer."""
@@ -100,7 +144,7 @@ class Context:
         assert value.shape == self.shape(name), (name, value.shape, self.shape(name))  # noqa: S101
         self._values[name] = value
         effort = cost(value)
-        recomputed = prod(value.shape) > RECOMPUTED_ELEMENTS and effort <= RECOMPUTED_COST
+        recomputed = largest(prod(value.shape)) > RECOMPUTED_ELEMENTS and effort <= RECOMPUTED_COST
         reused = self._uses[name] > 1 and effort and not recomputed
         if name in self._stored or effort > DEEPEST_EXPRESSION or reused:
             self.view(name)
@@ -116,7 +160,7 @@ class Context:
     def scratch(self, shape: Sequence[int], name: str = "t") -> View:
         """Return a new buffer as a view."""
         self._count += 1
-        return View.whole(Buffer(f"{name}#{self._count}", max(1, prod(shape))), tuple(shape))
+        return View.whole(Buffer(f"{name}#{self._count}", greatest(1, prod(shape))), tuple(shape))
 
     def write(self, value: Expression, name: str = "t", out: View | None = None) -> View:
         """Return a value as a view, after writing it to `out` or a new buffer if necessary."""
@@ -142,7 +186,7 @@ class Context:
 
     def broadcast(self, value: Expression, shape: Sequence[int]) -> Expression:
         """Broadcast; a value that would be recomputed for each copy is written to a buffer first."""
-        if prod(shape) > prod(value.shape) and cost(value):
+        if typical(prod(shape)) > typical(prod(value.shape)) and cost(value):
             value = Load(self.write(value))
         return expand(value, shape)
 
@@ -174,6 +218,10 @@ class Context:
         """Return one index of an axis, without that axis."""
         shape = value.shape[:axis] + value.shape[axis + 1 :]
         return value.moved(lambda view: view.at(axis, index), shape)
+
+
+def _corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(size) for size in shape)
 
 
 def unsupported(node: Node, why: str) -> ModelError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from tamis._base import ModelError
@@ -35,7 +37,7 @@ def lower(graph: Graph) -> Program:
         _lower_node(context, node)
     for name in graph.outputs:
         value = context.value(name)
-        buffer = Buffer(name, int(np.prod(value.shape)), Role.OUTPUT)
+        buffer = Buffer(name, prod(value.shape), Role.OUTPUT)
         context.program.outputs.append(buffer)
         context.add(Map(value, View.whole(buffer, value.shape)))
     return context.program

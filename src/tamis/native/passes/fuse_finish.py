@@ -17,6 +17,7 @@ from math import prod
 from tamis.native.expression import Accumulator, Expression, Load, cost, loads, mapped
 from tamis.native.passes.base import Pass
 from tamis.native.program import Contract, Map, Program, Statement, touched
+from tamis.native.sizes import typical
 from tamis.native.thresholds import FINISH_COST
 from tamis.native.view import Role, View
 
@@ -122,8 +123,10 @@ def _match(sums: View, view: View, reader: Map) -> _AxisMatch | None:
             axes.append(())
             sizes.append((1,))
             continue
-        inside = [place for place in remaining if stride <= view.strides[place] < stride * size]
-        inside.sort(key=lambda place: -view.strides[place])
+        # Decided by the typical size; that the axes fill this one is checked for all sizes.
+        near, far = typical(stride), typical(stride * size)
+        inside = [place for place in remaining if near <= typical(view.strides[place]) < far]
+        inside.sort(key=lambda place: -typical(view.strides[place]))
         reach = stride * size
         for place in inside:
             if view.strides[place] * view.shape[place] != reach:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from tamis.native.passes.base import Pass
 from tamis.native.program import Program, Reduce, ReduceBoth, Statement
+from tamis.native.sizes import is_fixed
 from tamis.native.thresholds import PAIRED_COLUMNS, PAIRED_ROWS
 
 
@@ -36,7 +37,13 @@ def _are_two_sides(one: Reduce, other: Reduce) -> bool:
     """Return whether one reduction is over the rows and the other over the columns of the same table."""
     shape = one.value.shape
     tables = all(len(each.value.shape) == len(each.out.shape) + 1 for each in (one, other))
-    if not tables or len(shape) < 2 or min(shape[-2:]) < PAIRED_ROWS or shape[-1] > PAIRED_COLUMNS:
+    if (
+        not tables
+        or len(shape) < 2
+        or not is_fixed(*shape[-2:])
+        or min(shape[-2:]) < PAIRED_ROWS
+        or shape[-1] > PAIRED_COLUMNS
+    ):
         return False
     if one.kind != other.kind or one.kind not in ("min", "max"):
         return False

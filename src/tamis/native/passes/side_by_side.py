@@ -11,6 +11,7 @@ from dataclasses import replace
 from tamis.native.expression import Expression
 from tamis.native.passes.base import Pass
 from tamis.native.program import Map, Maps, Program, Statement
+from tamis.native.sizes import is_fixed
 from tamis.native.thresholds import SPLIT_LENGTHS, SPLIT_ROWS
 
 
@@ -29,7 +30,12 @@ def _split(statement: Statement) -> Statement:
         return statement
     out = statement.out
     size, last = out.shape[-1], len(out.shape) - 1
-    if size not in SPLIT_LENGTHS or out.shape[-2] < SPLIT_ROWS or out.strides[-2:] != (size, 1):
+    if (
+        not is_fixed(out.shape[-2])
+        or size not in SPLIT_LENGTHS
+        or out.shape[-2] < SPLIT_ROWS
+        or out.strides[-2:] != (size, 1)
+    ):
         return statement
 
     def column(number: int) -> Expression:

@@ -7,12 +7,13 @@ from math import prod
 
 import numpy as np
 
-from tamis.native.expression import Expression, Load, Number, call, cost
+from tamis.native.expression import Expression, Load, Number, broadcast, call, cost
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
 from tamis.native.lowering.operators.movement import padded, put_padded
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Contract, Map, Product
+from tamis.native.sizes import greatest, is_fixed
 from tamis.native.thresholds import (
     CHAINED_TERMS,
     FEW_OUTPUTS,
@@ -125,7 +126,7 @@ def _matmul(context: Context, node: Node) -> None:
     one, other = context.view(node.inputs[0]), context.view(node.inputs[1])
     one = one.insert(0) if len(a) == 1 else one
     other = other.insert(1) if len(b) == 1 else other
-    lead = np.broadcast_shapes(one.shape[:-2], other.shape[:-2])
+    lead = broadcast([one.shape[:-2], other.shape[:-2]])
     one, other = one.expand((*lead, *one.shape[-2:])), other.expand((*lead, *other.shape[-2:]))
     out = context.scratch((*lead, one.shape[-2], other.shape[-1]))
     products(context, one, other, out)
@@ -149,7 +150,7 @@ def window_pads(node: Node, size: tuple[int, ...], kernel: tuple[int, ...], stri
     if automatic in ("SAME_UPPER", "SAME_LOWER"):
         before, after = [], []
         for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-            total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+            total = greatest(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
             less, more = total // 2, total - total // 2
             before.append(less if automatic == "SAME_UPPER" else more)
             after.append(more if automatic == "SAME_UPPER" else less)
@@ -176,7 +177,12 @@ def _conv(context: Context, node: Node) -> None:
     before, after = window_pads(node, shape[2:], kernel, windows.stride, windows.dilation)
     out = context.scratch(out_shape, "conv")
     last = windows.stride[-1]
-    if last > 1 and out_shape[-1] >= PHASED_POSITIONS and kernel[-1] <= PHASED_TAPS:
+    if (
+        last > 1
+        and is_fixed(out_shape[-1])
+        and out_shape[-1] >= PHASED_POSITIONS
+        and kernel[-1] <= PHASED_TAPS
+    ):
         x = in_phases(context, value, [0, 0, *before], [0, 0, *after], last)
         windows = replace(windows, phases=last)
     elif any(before) or any(after) or cost(value) or not isinstance(value, Load):
@@ -189,7 +195,7 @@ def _conv(context: Context, node: Node) -> None:
 
 def _contiguous(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load:
     """Return the input contiguous along the last spatial axis that has several outputs: vectors are along it."""
-    axis = next((a for a in reversed(range(2, len(out_shape))) if out_shape[a] > 1), len(out_shape) - 1)
+    axis = next((a for a in reversed(range(2, len(out_shape))) if out_shape[a] != 1), len(out_shape) - 1)
     if value.view.strides[axis] == 1 or value.shape[axis] == 1:
         return value
     order = [a for a in range(len(value.shape)) if a != axis] + [axis]

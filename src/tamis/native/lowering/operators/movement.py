@@ -9,6 +9,7 @@ from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Map
+from tamis.native.sizes import integer, row_by_row
 from tamis.native.view import View
 
 
@@ -61,7 +62,7 @@ def _expand(context: Context, node: Node) -> None:
 def _tile(context: Context, node: Node) -> None:
     """Repeat: an axis of size n becomes axes of sizes (times, n), which are joined."""
     value = context.value(node.inputs[0])
-    repeats = [int(n) for n in context.known(node, 1)]
+    repeats = [integer(n) for n in context.known(node, 1)]
     for axis in reversed(range(len(repeats))):
         times = repeats[axis]
         if times != 1:
@@ -78,9 +79,15 @@ def _slice(context: Context, node: Node) -> None:
     starts, ends, axes, steps = _bounds(context, node)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis % rank
-        selected = range(value.shape[place])[slice(start, end, step)]
-        value = context.slice(value, place, selected.start, len(selected), selected.step)
+        size = value.shape[place]
+        first = row_by_row(lambda *row: _selected(*row).start, size, start, end, step)
+        count = row_by_row(lambda *row: len(_selected(*row)), size, start, end, step)
+        value = context.slice(value, place, first, count, step)
     context.define(node.outputs[0], value)
+
+
+def _selected(size: int, start: int, end: int, step: int) -> range:
+    return range(size)[slice(start, end, step)]
 
 
 def _bounds(context: Context, node: Node) -> tuple[Sequence[int], ...]:
@@ -88,7 +95,7 @@ def _bounds(context: Context, node: Node) -> tuple[Sequence[int], ...]:
     if node.opset < 10:
         starts, ends = node.integers("starts"), node.integers("ends")
         return starts, ends, node.integers("axes", range(len(starts))), [1] * len(starts)
-    starts, ends = (tuple(int(i) for i in context.known(node, place).ravel()) for place in (1, 2))
+    starts, ends = (tuple(integer(i) for i in context.known(node, place).ravel()) for place in (1, 2))
     axes, steps = (context.optional(node, place) for place in (3, 4))
     return (
         starts,

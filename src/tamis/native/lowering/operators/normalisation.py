@@ -18,7 +18,9 @@ from tamis.native.program import Map
 
 def _mean(context: Context, value: Expression, axes: Sequence[int]) -> Expression:
     count = prod(value.shape[axis] for axis in axes)
-    return call("mul", reduce(context, "sum", value, axes, keep=True), Number(1.0 / count))
+    return call(
+        "mul", reduce(context, "sum", value, axes, keep=True), context.factor(lambda n: 1.0 / n, count)
+    )
 
 
 def _written(context: Context, value: Expression) -> Expression:

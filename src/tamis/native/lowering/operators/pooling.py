@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 import numpy as np
 
 from tamis.native.expression import Expression, Load, Number, call, cost
-from tamis.native.graph import Node
+from tamis.native.graph import Node, Varying
 from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.operators.contraction import window_pads
 from tamis.native.lowering.operators.movement import padded
 from tamis.native.lowering.operators.reduction import reduce
 from tamis.native.lowering.rule import rule
+from tamis.native.sizes import Size, greatest, in_row
 from tamis.native.thresholds import UNROLLED_WINDOW
 
 
@@ -29,7 +31,7 @@ def _pool(context: Context, node: Node) -> None:
     size = value.shape[2:]
     for axis in range(spatial):  # with ceil_mode=1 the last window may reach beyond the end
         reach = (out[2 + axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1
-        after[axis] = max(after[axis], reach - size[axis] - before[axis])
+        after[axis] = greatest(after[axis], reach - size[axis] - before[axis])
     largest = node.kind == "MaxPool"
     if any(before) or any(after) or cost(value) or not isinstance(value, Load):
         value = Load(padded(context, value, [0, 0, *before], [0, 0, *after], -inf if largest else 0.0))
@@ -51,6 +53,23 @@ def _pool(context: Context, node: Node) -> None:
 def _reciprocal_counts(context: Context, node: Node, size: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, ...],
             stride: tuple[int, ...], dilation: tuple[int, ...], before: list[int]) -> Expression:  # fmt: skip
     """Return 1 over the number of elements in each window."""
+    table = next((one.table for one in (*size, *out, *before) if isinstance(one, Size)), None)
+    if table is not None:
+        rows = [
+            _reciprocals(
+                node, in_row(row, size), in_row(row, out), kernel, stride, dilation, in_row(row, before)
+            )
+            for row in range(table.rows)
+        ]
+        return context.varying_value(Varying(table, tuple(rows)))
+    reciprocals = _reciprocals(node, size, out, kernel, stride, dilation, before)
+    if (reciprocals == reciprocals.flat[0]).all():
+        return Number(float(reciprocals.flat[0]))
+    return context.constant_value(reciprocals)
+
+
+def _reciprocals(node: Node, size: Sequence[int], out: Sequence[int], kernel: tuple[int, ...],
+            stride: tuple[int, ...], dilation: tuple[int, ...], before: Sequence[int]) -> np.ndarray:  # fmt: skip
     pads = node.integers("pads", (0,) * (2 * len(kernel)))
     include_padding = bool(node.integer("count_include_pad", 0))
     counts = []
@@ -64,7 +83,4 @@ def _reciprocal_counts(context: Context, node: Node, size: tuple[int, ...], out:
     total = counts[0]
     for one in counts[1:]:
         total = np.multiply.outer(total, one)
-    reciprocals = (1.0 / total).astype(np.float32)
-    if (reciprocals == reciprocals.flat[0]).all():
-        return Number(float(reciprocals.flat[0]))
-    return context.constant_value(np.broadcast_to(reciprocals, (1, 1, *out[2:])))
+    return np.broadcast_to((1.0 / total).astype(np.float32), (1, 1, *out[2:]))

@@ -11,6 +11,7 @@ from tamis.native.lowering.context import Context
 from tamis.native.lowering.operators.movement import normal_axis
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Reduce
+from tamis.native.sizes import is_fixed
 from tamis.native.thresholds import UNROLLED_REDUCTION
 
 FUNCTION_OF_REDUCTION = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
@@ -32,7 +33,7 @@ def reduce(
     kept = [axis for axis in range(rank) if axis not in reduced]
     shape = tuple(value.shape[axis] for axis in kept)
     count = prod(value.shape[axis] for axis in reduced)
-    if count <= unrolled:
+    if is_fixed(count) and count <= unrolled:
         result = context.settled(value, unrolled)
         for axis in reversed(reduced):
             pieces = [context.at(result, axis, index) for index in range(result.shape[axis])]
@@ -78,7 +79,7 @@ def _reduction(context: Context, node: Node) -> None:
     combined = {"Max": "max", "Min": "min", "Prod": "prod"}.get(kind, "sum")
     result = reduce(context, combined, value, axes, keep=keep) if axes else value
     if kind == "Mean":
-        result = call("mul", result, Number(1.0 / count))
+        result = call("mul", result, context.factor(lambda n: 1.0 / n, count))
     elif kind == "L2":
         result = call("sqrt", result)
     elif kind == "LogSum":
@@ -96,7 +97,7 @@ def _global_pool(context: Context, node: Node) -> None:
     kind = "max" if node.kind == "GlobalMaxPool" else "sum"
     result = reduce(context, kind, value, axes, keep=True)
     if kind == "sum":
-        result = call("mul", result, Number(1.0 / prod(value.shape[2:])))
+        result = call("mul", result, context.factor(lambda n: 1.0 / n, prod(value.shape[2:])))
     context.define(node.outputs[0], result)
 
 

@@ -15,6 +15,7 @@ from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.operators.movement import joined, normal_axis
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Choice, Map, Order, Pick, Put
+from tamis.native.sizes import integer, is_fixed
 from tamis.native.thresholds import COPIED_RUNS
 from tamis.native.view import View
 
@@ -43,13 +44,15 @@ def _gather(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     axis = normal_axis(node, len(value.shape))
     indices, shape = context.constant(node.inputs[1]), context.shape(node.outputs[0])
+    if indices is not None and not is_fixed(value.shape[axis]) and (indices.size > 1 or (indices < 0).any()):
+        indices = None  # they are counted from the end, or the axis is shorter in some rows
     if indices is not None and ((indices >= value.shape[axis]) | (indices < -value.shape[axis])).any():
         raise unsupported(
             node,
             f"its indices are outside of axis {axis}, which has {value.shape[axis]} elements; fix the model",
         )
     if indices is not None and indices.ndim == 0:
-        place = int(indices) % value.shape[axis]
+        place = int(indices) if indices >= 0 else int(indices) + value.shape[axis]
         context.define(node.outputs[0], context.at(value, axis, place))
         return
     if indices is not None:
@@ -155,7 +158,7 @@ def _top_k(context: Context, node: Node) -> None:
     value = context.view(node.inputs[0])
     rank = len(value.shape)
     axis = normal_axis(node, rank, -1)
-    count = int(context.known(node, 1).ravel()[0]) if node.input(1) else node.integer("k")
+    count = integer(context.known(node, 1).ravel()[0]) if node.input(1) else node.integer("k")
     shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
     order = (*(one for one in range(rank) if one != axis), axis)
     outs = [
@@ -192,7 +195,7 @@ def _arg(context: Context, node: Node) -> None:
     _sort(context, node, rows.permute(order), 1, node.kind == "ArgMax", None, out.permute(order))
     index: Expression = Load(out)
     if last:
-        index = call("sub", Number(size - 1.0), index)
+        index = call("sub", context.broadcast(context.factor(lambda n: n - 1.0, size), index.shape), index)
     context.define(node.outputs[0], context.reshape(index, context.shape(node.outputs[0])))
 
 
@@ -219,18 +222,18 @@ def _hardmax(context: Context, node: Node) -> None:
 
 def _one_hot_of(context: Context, index: Expression, shape: tuple[int, ...]) -> Expression:
     """Return 1 where the position along the last axis equals an index, 0 elsewhere."""
-    positions = context.constant_value(np.arange(shape[-1], dtype=np.float32))
+    positions = context.positions(shape[-1])
     return call("equal", context.broadcast(index, shape), context.broadcast(positions, shape))
 
 
 @rule("OneHot")
 def _one_hot(context: Context, node: Node) -> None:
-    depth = int(context.known(node, 1).ravel()[0])
+    depth = integer(context.known(node, 1).ravel()[0])
     off, on = (float(one) for one in context.known(node, 2).ravel())
     indices = context.value(node.inputs[0])
     rank = len(indices.shape) + 1
     axis = normal_axis(node, rank, -1)
-    from_end = call("add", indices, Number(float(depth)))
+    from_end = call("add", indices, context.broadcast(context.factor(float, depth), indices.shape))
     wrapped = call("where", call("less", indices, Number(0.0)), from_end, indices)
     index = context.reshape(wrapped, (*indices.shape, 1))
     result = call("where", _one_hot_of(context, index, (*indices.shape, depth)), Number(on), Number(off))
