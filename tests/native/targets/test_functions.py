@@ -16,7 +16,11 @@ from tamis.cbuild import COMPILE_FLAGS, compile_shared, find_compiler
 from tamis.native.functions import FUNCTIONS
 from tamis.native.targets import NATIVE_TARGETS, Target
 
-NAMES = ("exp", "expm1", "log", "tanh", "sigmoid", "erf", "softplus", "sin", "cos")
+NAMES = (
+    "exp", "expm1", "log", "tanh", "sigmoid", "erf", "softplus", "sin", "cos",
+    "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
+)  # fmt: skip
+PAIRS = ("gate", "pow")  # functions of two numbers
 POINTS = 200_000
 
 # For targets of another machine: a program that applies the function number argv[1] to argv[2] floats per argument.
@@ -50,15 +54,24 @@ EXACT_FUNCTIONS = {
     "softplus": (lambda x: np.logaddexp(0.0, x), (-60.0, 60.0)),
     "sin": (np.sin, (-3.0, 3.0)),
     "cos": (np.cos, (-1.5, 1.5)),
+    "tan": (np.tan, (-1e6, 1e6)),
+    "asin": (np.arcsin, (-1.0, 1.0)),
+    "acos": (np.arccos, (-1.0, 1.0)),
+    "atan": (np.arctan, (-1e3, 1e3)),
+    "sinh": (np.sinh, (-89.0, 89.0)),
+    "cosh": (np.cosh, (-89.0, 89.0)),
+    "asinh": (np.arcsinh, (-1e6, 1e6)),
+    "acosh": (np.arccosh, (1.0, 1e6)),
+    "atanh": (np.arctanh, (-0.9999999, 0.9999999)),
 }
 
 
 def source(target: Target) -> str:
     """Return the target's headers, and a function each_NAME for each function."""
     code = target.source()
-    for name in (*NAMES, "gate"):
-        arguments = "const float *x, const float *z, " if name == "gate" else "const float *x, "
-        values = "ld(x + i), ld(z + i)" if name == "gate" else "ld(x + i)"
+    for name in (*NAMES, *PAIRS):
+        arguments = "const float *x, const float *z, " if name in PAIRS else "const float *x, "
+        values = "ld(x + i), ld(z + i)" if name in PAIRS else "ld(x + i)"
         code += (
             f'\n__attribute__((visibility("default"))) void each_{name}({arguments}float *y, long n) '
             f"{{ for (long i = 0; i < n; i += TAMIS_LANES) st(y + i, f_{name}({values})); }}"
@@ -86,9 +99,9 @@ def foreign_runner(target: Target, folder: Path):
     for tool in (compiler, emulator):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool} (Debian's gcc-{target.machine}-linux-gnu and qemu-user)")
-    names = (*NAMES, "gate")
+    names = (*NAMES, *PAIRS)
     calls = [
-        f"case {number}: each_{name}({'x, z, y' if name == 'gate' else 'x, y'}, n); break;"
+        f"case {number}: each_{name}({'x, z, y' if name in PAIRS else 'x, y'}, n); break;"
         for number, name in enumerate(names)
     ]
     file, program = folder / "functions.c", folder / "functions"
@@ -145,6 +158,35 @@ def test_gate_at_infinities_nan_and_zero(call, a, b, y):
 
 def test_closed_gate_is_nearly_zero(call):
     assert abs(float(call("gate", np.array([-np.inf]), np.array([5.0]))[0])) < 1e-20
+
+
+@pytest.mark.parametrize(("name", "function"), [("sin", np.sin), ("cos", np.cos), ("tan", np.tan)])
+def test_angles_of_any_size(call, name, function):
+    rng = np.random.default_rng(5)
+    x = np.exp(rng.uniform(np.log(300.0), np.log(3e38), 20_000)) * rng.choice([-1, 1], 20_000)
+    x = x.astype(np.float32)
+    exact = function(x.astype(np.float64))
+    off = np.abs(call(name, x) - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    assert off.max() <= 0.501, f"{name}({x[off.argmax()]!r}) is off by {off.max():.3f} ulp"
+
+
+def test_powers(call):
+    rng = np.random.default_rng(6)
+    x = np.exp(rng.uniform(-40, 40, POINTS)).astype(np.float32)
+    y = (rng.uniform(-80, 80, POINTS) / np.abs(np.log(x)).clip(1)).astype(np.float32)
+    x[::3], y[::3] = rng.uniform(-50, 50, len(x[::3])).round(), rng.integers(-8, 9, len(x[::3]))
+    with np.errstate(all="ignore"):
+        exact = x.astype(np.float64) ** y
+    fits = np.isfinite(exact) & (np.abs(exact) < 3e38) & (np.abs(exact) > 1e-37)
+    off = np.abs(call("pow", x, y)[fits] - exact[fits]) / np.spacing(np.abs(exact[fits]).astype(np.float32))
+    assert off.max() <= FUNCTIONS["pow"].ulp
+    with np.errstate(all="ignore"):
+        for a in (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, np.inf, -np.inf, np.nan):
+            for b in (0.0, 1.0, -1.0, 2.0, 3.0, -3.0, 0.5, -0.5, np.inf, -np.inf, np.nan):
+                want = np.float32(a) ** np.float32(b)
+                got = call("pow", np.array([a]), np.array([b]))[0]
+                np.testing.assert_array_equal(got, want, err_msg=f"pow({a}, {b})")
+                assert np.isnan(got) or np.signbit(got) == np.signbit(want), (a, b)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-/* AVX-512 (F, DQ, VL, BW, CD): 16 floats, masked loads and stores, half vectors, an estimate of the reciprocal. */
+/* AVX-512 (F, DQ, VL, BW, CD): 16 floats, masked loads and stores, half vectors. */
 #include <immintrin.h>
 
 #define TAMIS_MASK(n) ((__mmask16)((1u << (n)) - 1u))
@@ -61,14 +61,6 @@ TAMIS_INLINE float least(V v) { return _mm512_reduce_min_ps((__m512)v); }
 #define largest largest
 TAMIS_INLINE float largest(V v) { return _mm512_reduce_max_ps((__m512)v); }
 
-/* 1/a to one ulp, in a third of the time of a division: an estimate r of 14 bits and one step of third order, r + r (e + e^2) with
-   e = 1 - a r */
-#define inverse inverse
-TAMIS_INLINE V inverse(V a) {
-    V r = (V)_mm512_rcp14_ps((__m512)a);
-    V e = fma_(-a, r, all(1.0f));
-    return fma_(r, fma_(e, e, e), r);
-}
 /* a 2^n for integral n */
 #define scaled scaled
 TAMIS_INLINE V scaled(V a, V n) { return (V)_mm512_scalef_ps((__m512)a, (__m512)n); }

@@ -46,7 +46,7 @@ TAMIS_INLINE V f_exp(V x) {
     V n, p = tamis_exponent(min_(all(89.0f), max_(all(-104.0f), x)), &n) + all(1.0f); /* NaN propagates: it is the second argument */
     return scaled(p, n);
 }
-TAMIS_INLINE V f_sigmoid(V x) { return inverse(all(1.0f) + f_exp(min_(all(88.0f), -x))); }
+TAMIS_INLINE V f_sigmoid(V x) { return f_reciprocal(all(1.0f) + f_exp(min_(all(88.0f), -x))); }
 /* tanh(x) = (exp(2x) - 1) / (exp(2x) + 1), without cancellation since exp(r) - 1 is computed directly; returns the numerator */
 TAMIS_INLINE V tamis_tanh(V x, V *denominator) {
     V n, q = tamis_exponent(min_(all(18.1f), max_(all(-18.1f), x + x)), &n);
@@ -57,12 +57,12 @@ TAMIS_INLINE V tamis_tanh(V x, V *denominator) {
 }
 TAMIS_INLINE V f_tanh(V x) {
     V denominator, numerator = tamis_tanh(x, &denominator);
-    return numerator * inverse(denominator);
+    return numerator * f_reciprocal(denominator);
 }
 /* sigmoid(a) tanh(b) with one division; a is clipped at -50, where the sigmoid (2e-22) is negligible in any sum of floats */
 TAMIS_INLINE V f_gate(V a, V b) {
     V denominator, numerator = tamis_tanh(b, &denominator);
-    return numerator * inverse(denominator * (all(1.0f) + f_exp(min_(all(50.0f), -a))));
+    return numerator * f_reciprocal(denominator * (all(1.0f) + f_exp(min_(all(50.0f), -a))));
 }
 /* Norbert Juffa, "Efficient faithfully rounded implementation of error function erff()" (stackoverflow.com/q/35148198): minimax
    polynomials for |x| below and above 475/512 */
@@ -135,18 +135,18 @@ TAMIS_INLINE V f_expm1(V x) {
     p = fma_(scale, p, scale - all(1.0f));
     return pick(x > all(88.7228394f), all(INFINITY), pick(x != x, x, p));
 }
-/* from the C library, lane by lane */
-TAMIS_EACH(f_tan, tanf)
-TAMIS_EACH(f_asin, asinf)
-TAMIS_EACH(f_acos, acosf)
-TAMIS_EACH(f_atan, atanf)
-TAMIS_EACH(f_sinh, sinhf)
-TAMIS_EACH(f_cosh, coshf)
-TAMIS_EACH(f_asinh, asinhf)
-TAMIS_EACH(f_acosh, acoshf)
-TAMIS_EACH(f_atanh, atanhf)
+/* lane by lane in double precision, so that a float is right but for rare ties: libraries differ in their last bits. fmodf is exact. */
+TAMIS_EACH(f_tan, tamis_tan)
+TAMIS_EACH(f_asin, tamis_asin)
+TAMIS_EACH(f_acos, tamis_acos)
+TAMIS_EACH(f_atan, tamis_atan)
+TAMIS_EACH(f_sinh, tamis_sinh)
+TAMIS_EACH(f_cosh, tamis_cosh)
+TAMIS_EACH(f_asinh, tamis_asinh)
+TAMIS_EACH(f_acosh, tamis_acosh)
+TAMIS_EACH(f_atanh, tamis_atanh)
 TAMIS_INLINE V f_pow(V x, V y) {
-    for (int i = 0; i < TAMIS_LANES; i++) x[i] = powf(x[i], y[i]);
+    for (int i = 0; i < TAMIS_LANES; i++) x[i] = tamis_pow(x[i], y[i]);
     return x;
 }
 TAMIS_INLINE V f_fmod(V x, V y) {
@@ -173,12 +173,12 @@ TAMIS_INLINE V tamis_sine(V x, int32_t shift) {
     V result = pick((q & 1) != 0, c, s);
     return (V)((I)result ^ ((q & 2) << 30));
 }
-/* beyond 256, where the reduction loses digits, the C library computes each lane */
+/* beyond 256, where the reduction loses digits, each lane is computed in double precision */
 #define TAMIS_SINE(name, shift, far) \
     TAMIS_INLINE V name(V x) { \
         V result = tamis_sine(pick(f_abs(x) < all(256.0f), x, (V){0}), shift); \
         for (int i = 0; i < TAMIS_LANES; i++) if (!(x[i] < 256.0f && x[i] > -256.0f)) result[i] = far(x[i]); \
         return result; \
     }
-TAMIS_SINE(f_sin, 0, sinf)
-TAMIS_SINE(f_cos, 1, cosf)
+TAMIS_SINE(f_sin, 0, tamis_sin)
+TAMIS_SINE(f_cos, 1, tamis_cos)

@@ -61,10 +61,6 @@ TAMIS_INLINE float largest(V v) {
 }
 #endif
 
-/* 1/a */
-#ifndef inverse
-TAMIS_INLINE V inverse(V a) { return all(1.0f) / a; }
-#endif
 /* a 2^n for integral n from -252 to 254: in two factors, since 2^n alone may not be a float */
 #ifndef scaled
 TAMIS_INLINE V scaled(V a, V n) {

@@ -42,14 +42,15 @@ class Target:
 @cache
 def _source(header: Path, lanes: int) -> str:
     own = files("tamis.native.targets")
-    vectors, moves, functions = (
-        (own / name).read_text(encoding="utf-8") for name in ("vectors.h", "moves.h", "functions.h")
+    vectors, scalars, moves, functions = (
+        (own / name).read_text(encoding="utf-8")
+        for name in ("vectors.h", "scalars.h", "moves.h", "functions.h")
     )
     lists = "".join(
         f"#define TAMIS_{name} {', '.join(map(str, places))}\n" for name, places in _shuffles(lanes).items()
     )
     head = f"#define TAMIS_LANES {lanes}\n{lists}"
-    return "\n".join((head, vectors, header.read_text(encoding="utf-8"), moves, functions))
+    return "\n".join((head, vectors, scalars, header.read_text(encoding="utf-8"), moves, functions))
 
 
 def _shuffles(lanes: int) -> dict[str, list[int]]:

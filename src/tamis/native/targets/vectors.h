@@ -8,6 +8,8 @@
 
 typedef float V __attribute__((vector_size(4 * TAMIS_LANES), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * TAMIS_LANES), may_alias));
+typedef double D __attribute__((vector_size(8 * TAMIS_LANES), may_alias));
+typedef int64_t L __attribute__((vector_size(8 * TAMIS_LANES), may_alias));
 typedef float U __attribute__((vector_size(4 * TAMIS_LANES), aligned(4), may_alias));
 #define TAMIS_INLINE static inline __attribute__((always_inline, unused))
 /* keeps a vector in a register: without it, a load is repeated for every multiply-add */
@@ -19,7 +21,7 @@ typedef float U __attribute__((vector_size(4 * TAMIS_LANES), aligned(4), may_ali
 #define TAMIS_KEEP(x)
 #endif
 
-/* applies a function of the C library to each lane: accurate to an ulp, and slow */
+/* applies a scalar function to each lane: slow */
 #define TAMIS_EACH(name, f) \
     TAMIS_INLINE V name(V a) { for (int i = 0; i < TAMIS_LANES; i++) a[i] = f(a[i]); return a; }
 
