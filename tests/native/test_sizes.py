@@ -12,7 +12,9 @@ from tamis._base import host_facts
 from tamis.bundle import Reference
 from tamis.native.build import build_sizes
 from tamis.native.call import open_kernels
+from tamis.native.interpolate import polynomial
 from tamis.native.sizes import Size, SizeDependentError, SizeTable, greatest, least, row_by_row
+from tamis.native.specialise import specialise_sizes
 from tamis.native.targets import find_target
 
 INTEGERS = st.integers(-50, 50)
@@ -201,3 +203,24 @@ def test_a_size_that_the_model_does_not_admit_is_not_compiled(model_of):
     shapes, model = MODELS["leading"][2], model_of("leading").SerializeToString()
     events = [{"x": np.zeros(shapes(n)["x"], np.float32)} for n in (1, 2, 3, 4)]
     assert [one.inputs for one in build_sizes(model, events, 0).sizes] == [((1, 3),), ((1, 4),)]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_sizes_between_are_as_if_they_had_been_evaluated(kind, model_of):
+    shapes, model, sizes = MODELS[kind][2], model_of(kind), range(1, 61)
+    events = [{name: np.zeros(shape, np.float32) for name, shape in shapes(n).items()} for n in sizes]
+    every, some = specialise_sizes(model, events, 30), specialise_sizes(model, events, 30, sizes)
+    assert every.rows == some.rows
+    for row in range(every.rows):
+        for name in every.types:
+            assert every.shape_in(row, name) == some.shape_in(row, name)
+        for name in every.varying:
+            np.testing.assert_array_equal(every.varying[name].values[row], some.varying[name].values[row])
+    assert every.constants.keys() == some.constants.keys()
+
+
+def test_a_number_that_is_no_polynomial_is_not_interpolated():
+    x, every = np.array([1, 2, 3, 4, 5, 6, 7, 20, 40, 60, 99, 100]), np.arange(1, 101)
+    assert polynomial(x, 3 * x * x - x, every).tolist() == (3 * every * every - every).tolist()
+    for y in (np.minimum(x, 50), x // 2, np.maximum(x, 70), 2 ** x.clip(max=40)):
+        assert polynomial(x, y, every) is None

@@ -226,7 +226,13 @@ class _NativeRunner(Runner):
 
     def compile_range(self, sizes: SizeRange) -> SizeRange:
         """Compile one code for a range of sizes, and return those that the model admits."""
-        built = build_sizes(self._model, sizes.events, sizes.typical, precision=self._precision)
+        built = build_sizes(
+            self._model,
+            sizes.events,
+            sizes.typical,
+            variable=sizes.variable,
+            precision=self._precision,
+        )
         for one in built.sizes:
             self._check_rows(one)
         kernels = open_kernels(built.sizes, batched=self._batched)

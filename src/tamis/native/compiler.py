@@ -101,9 +101,10 @@ def compile_sizes(
     typical: int,
     target: Target | None = None,
     precision: str = FULL_PRECISION,
+    variable: Sequence[int] | None = None,
 ) -> CompiledModel:
     """Compile a model once for inputs of the shapes of every one of `events`; speed is decided by the shapes of event number `typical`."""
-    return _compiled(specialise_sizes(model, events, typical), target, None, precision, None)
+    return _compiled(specialise_sizes(model, events, typical, variable), target, None, precision, None)
 
 
 def _compiled(

@@ -17,6 +17,7 @@ from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import RANDOM_OPERATORS
 from tamis.native.graph import Attribute, Graph, Node, TensorType, Varying
+from tamis.native.interpolate import Traced, evaluated_rows, interpolated
 from tamis.native.limits import OTHER_ENGINES, refuse_large, refuse_large_tensors
 from tamis.native.sizes import SizeTable
 
@@ -43,58 +44,76 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
 
 
 def specialise_sizes(
-    model: onnx.ModelProto, events: Sequence[Mapping[str, np.ndarray]], typical: int
+    model: onnx.ModelProto,
+    events: Sequence[Mapping[str, np.ndarray]],
+    typical: int,
+    variable: Sequence[int] | None = None,
 ) -> Graph:
     """Return the graph of events of several sizes, given an example of each, the smallest first; `typical` is the number of one of them.
 
-    The smallest ones may be too small for the model; its tables have no rows for them.
+    The smallest ones may be too small for the model; its tables have no rows for them. If the size is that of one dimension, `variable` has it for
+    each event, and not all of them are evaluated.
     """
     model = _inlined(model)
-    first: tuple[onnx.ModelProto, tuple[Node, ...]] | None = None
-    shapes: list[dict[str, tuple[int, ...]]] = []
-    known: list[dict[str, np.ndarray]] = []
-    dtypes: dict[str, np.dtype] = {}
-    used: set[str] = set()
     refuse_large(model, events[-1])
-    shaping = Reference(model, double=False, shapes_only=True)
-    for number, event in enumerate(events):
-        try:
-            values = shaping.trace(dict(event))
-        except ModelError:
-            if first is not None or number == len(events) - 1:
-                raise
-            continue  # some models need a few particles, such as the neighbours of each
-        constants = _known(model.graph, values)
-        if any(_is_decided(node, constants) for node in model.graph.node):
-            one, values, constants = _traced(model, event)
-        else:
-            one = model
-        refuse_large_tensors(values)
-        if first is None:
-            first = one, _needed(_nodes(one, constants), {value.name for value in one.graph.output})
-            dtypes = {name: np.asarray(value).dtype for name, value in values.items()}
-            used = _used(*first)
-        elif one is not first[0]:
-            nodes = _needed(_nodes(one, constants), {value.name for value in one.graph.output})
-            if [str(node) for node in nodes] != [str(node) for node in first[1]]:
-                raise ModelError(
-                    f"the native engine compiles one graph for all sizes, and this model has another one from size to size; {OTHER_ENGINES}"
-                )
-        shapes.append({name: np.asarray(value).shape for name, value in values.items()})
-        known.append({name: value for name, value in constants.items() if name in used})
-    assert first is not None  # noqa: S101 - the last one raises
-    table = SizeTable(len(known), max(0, typical - len(events) + len(known)))
+    tracer = _SizeTracer(model)
+    first = next((row for row in range(len(events) - 1) if tracer.admits(events[row])), len(events) - 1)
+    rows = range(first, len(events)) if variable is None else evaluated_rows(first, len(events))
+    traced = {row: tracer.trace(events[row]) for row in rows}
+    found = None if variable is None else interpolated(variable, traced)
+    if found is None:
+        found = [traced.get(row) or tracer.trace(events[row]) for row in range(first, len(events))]
+    table = SizeTable(len(found), max(0, typical - first))
     return Graph(
-        _inputs(first[0], known[0]),
-        tuple(one.name for one in first[0].graph.output),
-        first[1],
+        _inputs(tracer.model, found[0].known),
+        tuple(one.name for one in tracer.model.graph.output),
+        tracer.nodes,
         {
-            name: TensorType(_shape(table, name, [one[name] for one in shapes]), dtype)
-            for name, dtype in dtypes.items()
+            name: TensorType(_shape(table, name, [one.shapes[name] for one in found]), dtype)
+            for name, dtype in tracer.dtypes.items()
         },
-        *_split(table, known),
+        *_split(table, [one.known for one in found]),
         table,
     )
+
+
+class _SizeTracer:
+    """Evaluates a model on events of several sizes, of which all must have the same nodes."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model, self._evaluator = model, Reference(model, double=False, shapes_only=True)
+        self.nodes: tuple[Node, ...] = ()
+        self.dtypes: dict[str, np.dtype] = {}
+        self._used: set[str] = set()
+
+    def admits(self, event: Mapping[str, np.ndarray]) -> bool:
+        """Return whether the model takes events of this size: some need a few particles, such as the neighbours of each."""
+        try:
+            self._evaluator.trace(dict(event))
+        except ModelError:
+            return False
+        return True
+
+    def trace(self, event: Mapping[str, np.ndarray]) -> Traced:
+        """Return what depends on the size of an event."""
+        values = self._evaluator.trace(dict(event))
+        constants = _known(self.model.graph, values)
+        model = self.model
+        if any(_is_decided(node, constants) for node in model.graph.node):
+            model, values, constants = _traced(model, event)
+        refuse_large_tensors(values)
+        nodes = self.nodes
+        if not nodes or model is not self.model:
+            nodes = _needed(_nodes(model, constants), {one.name for one in model.graph.output})
+        if not self.nodes:
+            self.nodes, self._used = nodes, _used(model, nodes)
+            self.dtypes = {name: np.asarray(value).dtype for name, value in values.items()}
+        elif nodes is not self.nodes and list(map(str, nodes)) != list(map(str, self.nodes)):
+            raise ModelError(
+                f"the native engine compiles one graph for all sizes, and this model has another one from size to size; {OTHER_ENGINES}"
+            )
+        known = {name: np.asarray(value) for name, value in constants.items() if name in self._used}
+        return Traced({name: np.asarray(values[name]).shape for name in self.dtypes}, known)
 
 
 def _shape(table: SizeTable, name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """The same bits on every processor: digests of the outputs of the shipped models, committed and compared for every target.
 
-`python tests/native/targets/test_bits.py` writes the file anew, for a change that is meant to change bits.
+`python tests/native/targets/test_bits.py` writes the file again, for a change that is meant to change bits.
 """
 
 from __future__ import annotations

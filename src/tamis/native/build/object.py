@@ -101,11 +101,15 @@ def build_sizes(
     events: Sequence[Mapping[str, np.ndarray]],
     typical: int,
     *,
+    variable: Sequence[int] | None = None,
     target: Target | None = None,
     compiler: Compiler | None = None,
     precision: str = FULL_PRECISION,
 ) -> BuiltSizes:
-    """Compile a model once for events with the shapes of each example, or return what the cache has."""
+    """Compile a model once for events with the shapes of each example, or return what the cache has.
+
+    `variable` is the size of each, if it is that of one dimension.
+    """
     target, compiler = target or host_target(), compiler or find_compiler()
     shapes = [[(name, array.shape, array.dtype.str) for name, array in event.items()] for event in events]
     key = key_of(
@@ -114,7 +118,7 @@ def build_sizes(
     )  # fmt: skip
 
     def make(folder: Path) -> dict[str, object]:
-        made = compile_sizes(onnx.load_model_from_string(model), events, typical, target, precision)
+        made = compile_sizes(onnx.load_model_from_string(model), events, typical, target, precision, variable)
         module, graph = made.module, made.graph
         compile_shared(compiler, module.code, folder / OBJECT, target.flags)
         (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
