@@ -18,6 +18,7 @@ from tamis.bundle import BATCH, Bundle, contiguous
 from tamis.engines.chunking import MAX_CHUNK, choose_chunk, choose_request, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Remote, Runner, find_engine
 from tamis.engines.gate import pass_gate
+from tamis.engines.ragged import run_ragged
 
 DEFAULT_ENGINE = "auto"  # the bundle's plan for this host, else ONNX Runtime
 MAX_CHECKED_SHAPES = 256
@@ -90,6 +91,17 @@ class Session:
     def run(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
         """Return every output by name."""
         return dict(zip(self._names, self._outputs(arrays, named), strict=True))
+
+    def run_ragged(
+        self, offsets: np.ndarray | Mapping[str, np.ndarray], **named: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return every output of events of different numbers of particles, which follow one another in each input without padding.
+
+        Event i has the particles from offsets[i] to below offsets[i + 1]; a model with several free dimensions takes offsets by name. Inputs and
+        outputs with a free dimension have the shape of one event, with the particles of all events along it. An event without particles has NaN
+        outputs.
+        """
+        return run_ragged(self.signature, self.run, offsets, named)
 
     def submit(self, *arrays: np.ndarray, **named: np.ndarray) -> Future[dict[str, np.ndarray]]:
         """Start `run` in a background thread and return a future. Do not change the arrays before it is done.
