@@ -1,6 +1,6 @@
 """Ragged batches: events of different numbers of particles in one call, without padding.
 
-Events of one size are computed together; the score of an event is the same to the bit as alone, on engines whose results do not depend on the batch.
+Events of one size are computed together; the score of an event is bit-identical to that alone, on engines whose results do not depend on the batch.
 """
 
 from __future__ import annotations
