@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +14,10 @@ from tamis._base import host_facts
 from tamis.bundle import Reference
 from tamis.native.build import build_sizes
 from tamis.native.call import open_kernels
+from tamis.native.compiler import compile_sizes
 from tamis.native.interpolate import polynomial
-from tamis.native.sizes import Size, SizeDependentError, SizeTable, greatest, least, row_by_row
+from tamis.native.program import Contract, Pick
+from tamis.native.sizes import Size, SizeDependentError, SizeTable, greatest, least, row_by_row, typical
 from tamis.native.specialise import specialise_sizes
 from tamis.native.targets import find_target
 
@@ -88,6 +92,40 @@ MODELS = {
         {"table": (200, 2), "zeros": np.array([0]), "ones": np.array([1]), "many": np.array([2**31])},
         lambda n: {"x": (1, n, 2)},
         1,
+    ),
+    # an edge block: each particle with its three nearest ones
+    "edge": (
+        """(float[N, 4, n] x) => (float[N, 16] y) {
+            xt = Transpose <perm = [0, 2, 1]> (x)
+            flat = Reshape (xt, rows)
+            d = MatMul (xt, x)
+            v, i = TopK <axis = -1> (d, three)
+            i1 = Reshape (i, one)
+            g = Gather <axis = 0> (flat, i1)
+            g4 = Reshape (g, fours)
+            gt = Transpose <perm = [0, 3, 1, 2]> (g4)
+            xu = Unsqueeze (x, last)
+            xe = Expand (xu, each)
+            diff = Sub (gt, xe)
+            both = Concat <axis = 1> (xe, diff)
+            c = Conv <kernel_shape = [1, 1]> (both, w)
+            r = Relu (c)
+            c2 = Conv <kernel_shape = [1, 1]> (r, w2)
+            m = ReduceMean <axes = [3], keepdims = 0> (c2)
+            y = ReduceMax <axes = [2], keepdims = 0> (m)
+        }""",
+        {
+            "w": (16, 8, 1, 1),
+            "w2": (16, 16, 1, 1),
+            "rows": np.array([-1, 4]),
+            "one": np.array([-1]),
+            "three": np.array([3]),
+            "fours": np.array([1, -1, 3, 4]),
+            "last": np.array([3]),
+            "each": np.array([1, 1, 1, 3]),
+        },
+        lambda n: {"x": (1, 4, n)},
+        3,
     ),
     # a recurrent layer, and windows that are half as many
     "sequence": (
@@ -224,3 +262,14 @@ def test_a_number_that_is_no_polynomial_is_not_interpolated():
     assert polynomial(x, 3 * x * x - x, every).tolist() == (3 * every * every - every).tolist()
     for y in (np.minimum(x, 50), x // 2, np.maximum(x, 70), 2 ** x.clip(max=40)):
         assert polynomial(x, y, every) is None
+
+
+def test_an_edge_block_contracts_each_particle_once_and_is_stored_by_particles(model_of):
+    shapes = MODELS["edge"][2]
+    events = [{"x": np.zeros(shapes(n)["x"], np.float32)} for n in range(3, 30)]
+    program = compile_sizes(model_of("edge"), events, 13).narrow
+    contractions = [one for one in program.statements if isinstance(one, Contract)]
+    assert [prod(typical(size) for size in one.positions) for one in contractions] == [16, 16, 48]
+    assert all(one.out.strides[1] == 1 for one in contractions)
+    gathers = [one for one in program.statements if isinstance(one, Pick)]
+    assert [one.out.shape[1] for one in gathers] == [16]

@@ -35,6 +35,8 @@ COPIED_RUNS = 8  # runs of evenly spaced indices; chosen: more of them are gathe
 # Passes.
 FORWARDED_COST = 60  # instructions; chosen: longer expressions are not joined
 FINISH_COST = 12  # instructions; derived: one costly function, too long to repeat for every sum in registers
+PARTICLE_CHANNELS = 8  # channels; derived: a vector of AVX2, so that those of a particle fill it
+SPLIT_GAIN = 2  # chosen: a contraction is split if that saves this factor of its multiply-adds
 PAIRED_ROWS = 16  # rows and columns; chosen: smaller tables are reduced twice
 PAIRED_COLUMNS = 512  # columns; derived: 512 floats of 16 events are 32 KiB, the L1 cache
 SPLIT_LENGTHS = (2, 4)  # elements of a row; derived: what the C header can interleave

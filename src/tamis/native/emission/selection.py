@@ -46,6 +46,10 @@ def emit_pick(statement: Pick, emission: Emission) -> None:
     source, out, choices = statement.source, statement.out, statement.choices
     views = [out, source, *(one.places for one in choices)]
     axes = by_distance(joined(out.shape, [view.strides for view in views]))
+    if not mode.wide and axes and axes[-1].strides[:2] == (1, 1) and not any(axes[-1].strides[2:]):
+        with _selected(writer, mode, axes[:-1], views, choices, vectors=False) as (to, from_):
+            _copy_row(writer, mode, axes[-1].size, to, f"{from_} + at")
+        return
     alike = mode.wide and _is_fixed(mode, choices) and not mode.is_constant(source)
     with _selected(writer, mode, axes, views, choices, vectors=alike) as (to, from_):
         if alike:  # the same element of all events: whole vectors are moved
@@ -53,6 +57,19 @@ def emit_pick(statement: Pick, emission: Emission) -> None:
             writer.line(f"st({to} + {shift}, ld({from_} + at * {mode.factor(source)} + {shift}));")
         else:
             writer.line(f"*({to}) = *({from_} + at * {mode.factor(source)});")
+
+
+def _copy_row(writer: Writer, mode: Mode, size: int, to: str, from_: str) -> None:
+    """Write a copy of contiguous floats by vectors."""
+    whole, rest, lanes = size // mode.lanes, size % mode.lanes, mode.lanes
+    writer.line(f"float *to = {to};")
+    writer.line(f"const float *from = {from_};")
+    if whole:
+        with writer.loop("c", whole):
+            writer.line(f"st(to + c * {lanes}, ld(from + c * {lanes}));")
+    if rest:
+        with writer.where(rest):
+            writer.line(f"st_n(to + {whole * lanes}, ld_n(from + {whole * lanes}, {rest}), {rest});")
 
 
 @emit_statement.register

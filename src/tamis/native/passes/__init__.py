@@ -8,8 +8,10 @@ from tamis.native.passes.fuse_multiply import FuseMultiplyAdd
 from tamis.native.passes.hoist import HoistContractions
 from tamis.native.passes.hold import HoldProducts
 from tamis.native.passes.pair import PairReductions
+from tamis.native.passes.particle_major import ParticleMajor
 from tamis.native.passes.round_weights import RoundWeights
 from tamis.native.passes.side_by_side import SplitShortRows
+from tamis.native.passes.split_gathered import SplitGathered
 from tamis.native.passes.winograd import Winograd
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "HoistContractions",
     "HoldProducts",
     "PairReductions",
+    "ParticleMajor",
     "Pass",
     "ProgramCondition",
     "RoundWeights",
+    "SplitGathered",
     "SplitShortRows",
     "Winograd",
     "run_passes",
