@@ -24,11 +24,11 @@ from tamis.native.emission.blocking import (
 from tamis.native.emission.lanes import Lanes
 from tamis.native.emission.loops import Axis
 from tamis.native.emission.packing import FLOAT_WEIGHTS, PackedWeights, pack_weights
-from tamis.native.emission.tuning import STRAIGHT_TERMS
+from tamis.native.emission.tuning import CHUNK_BYTES, NEAR_SHARE_OF_WEIGHTS, STRAIGHT_TERMS
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load
 from tamis.native.program import Contract
-from tamis.native.sizes import is_fixed
+from tamis.native.sizes import is_fixed, typical
 from tamis.native.view import Role, View
 
 Counters = tuple[tuple[str, Axis], ...]  # the loops around a block
@@ -114,10 +114,36 @@ class _Contraction:
                 stack.enter_context(self.writer.loop(counter, axis.size))
             for across in position_tiles(plan):
                 turns = Axis(across.count, across.strides)
-                with self.writer.where(across.tail), self.writer.loop("q", across.count):
-                    for along in output_tiles(plan, self.weights.starts):
-                        with self._output_loop(along) as axis:
-                            self._block((*loops, ("q", turns), ("o", axis)), across, along)
+                with self.writer.where(across.tail):
+                    if self._reuses_weights(across):
+                        self._in_chunks(loops, across, turns)
+                        continue
+                    with self.writer.loop("q", across.count):
+                        for along in output_tiles(plan, self.weights.starts):
+                            with self._output_loop(along) as axis:
+                                self._block((*loops, ("q", turns), ("o", axis)), across, along)
+
+    def _reuses_weights(self, across: PositionTile) -> bool:
+        """Return whether blocks of positions take turns with the weights of some outputs, as all weights would not stay in the nearest cache."""
+        plan, mode = self.plan, self.mode
+        large = 4 * self.terms * self.outputs > NEAR_SHARE_OF_WEIGHTS * mode.target.near
+        return (
+            plan.lanes is Lanes.OUTPUTS
+            and not plan.dot
+            and not plan.alternates
+            and large
+            and typical(across.count) > 1
+        )
+
+    def _in_chunks(self, loops: list[tuple[str, Axis]], across: PositionTile, turns: Axis) -> None:
+        """Write loops over chunks of positions, outputs, and the positions of the chunk."""
+        writer, count = self.writer, across.count
+        many = max(1, CHUNK_BYTES // (4 * self.terms * across.positions))
+        with writer.block(f"for (long first = 0; first < {count}; first += {many})"):
+            writer.line(f"const long last = first + {many} < {count} ? first + {many} : {count};")
+            for along in output_tiles(self.plan, self.weights.starts):
+                with self._output_loop(along) as axis, writer.block("for (long q = first; q < last; q++)"):
+                    self._block((*loops, ("q", turns), ("o", axis)), across, along)
 
     @contextmanager
     def _output_loop(self, tile: OutputTile) -> Iterator[Axis]:

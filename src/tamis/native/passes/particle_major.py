@@ -14,8 +14,8 @@ from math import prod
 from typing import Any
 
 from tamis.native.passes.base import Pass
-from tamis.native.program import Contract, Pick, Program, Put, Statement
-from tamis.native.sizes import SizeDependentError, typical
+from tamis.native.program import Contract, Map, Order, Pick, Product, Program, Put, Reduce, Statement
+from tamis.native.sizes import SizeDependentError, is_fixed, typical
 from tamis.native.thresholds import PARTICLE_CHANNELS
 from tamis.native.view import Buffer, Role, View
 
@@ -47,7 +47,14 @@ class _StaysError(Exception):
 def _candidates(statements: list[Statement]) -> dict[Buffer, tuple[int, int]]:
     """Return the channels and positions of the temporaries that contractions read or write."""
     found: dict[Buffer, tuple[int, int]] = {}
+    multiplied = {
+        view.buffer for one in statements if isinstance(one, Product | Order) for view in one.reads()
+    }
     for one in statements:
+        if isinstance(one, Map | Reduce) and one.out.buffer not in multiplied:
+            channels, *others = [size for size in one.out.shape if size != 1] or [1]
+            if others and _fits(one.out.buffer, channels, prod(others)):
+                found.setdefault(one.out.buffer, (channels, prod(others)))
         if not isinstance(one, Contract) or one.weights.shape[0] != 1:
             continue
         out = one.out
@@ -62,7 +69,13 @@ def _candidates(statements: list[Statement]) -> dict[Buffer, tuple[int, int]]:
 
 def _fits(buffer: Buffer, channels: int, positions: int) -> bool:
     whole = buffer.elements == channels * positions and buffer.role is Role.SCRATCH
-    return whole and isinstance(channels, int) and channels >= PARTICLE_CHANNELS and typical(positions) > 1
+    return (
+        whole
+        and is_fixed(channels)
+        and not is_fixed(positions)
+        and channels >= PARTICLE_CHANNELS
+        and typical(positions) > 1
+    )
 
 
 class _Transposed:

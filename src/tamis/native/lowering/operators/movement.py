@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamis.native.expression import Expression, Load, Number
+from tamis.native.expression import Expression, Load, Number, cost
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.rule import rule
@@ -54,8 +54,10 @@ def _transpose(context: Context, node: Node) -> None:
 @rule("Expand")
 def _expand(context: Context, node: Node) -> None:
     context.known(node, 1)
-    shape = context.shape(node.outputs[0])
-    context.define(node.outputs[0], context.broadcast(context.value(node.inputs[0]), shape))
+    value, shape = context.value(node.inputs[0]), context.shape(node.outputs[0])
+    if cost(value) and value.shape != shape:
+        value = Load(context.view(node.inputs[0]))
+    context.define(node.outputs[0], context.broadcast(value, shape))
 
 
 @rule("Tile")
@@ -63,6 +65,8 @@ def _tile(context: Context, node: Node) -> None:
     """Repeat: an axis of size n becomes axes of sizes (times, n), which are joined."""
     value = context.value(node.inputs[0])
     repeats = [integer(n) for n in context.known(node, 1)]
+    if cost(value) and any(times != 1 for times in repeats):
+        value = Load(context.view(node.inputs[0]))  # it would be computed for each copy
     for axis in reversed(range(len(repeats))):
         times = repeats[axis]
         if times != 1:
