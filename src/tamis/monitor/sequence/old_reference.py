@@ -1,4 +1,4 @@
-"""Judging blocks long after the reference: what has changed slowly since then is told from a fault that goes on."""
+"""Judging blocks long after the reference: what has changed slowly since then is distinguished from a fault that goes on."""
 
 from __future__ import annotations
 
