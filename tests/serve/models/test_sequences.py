@@ -249,6 +249,7 @@ X = np.ones((1, 1), np.float32)
         (True, {"start": True}, {"x": X}, "is 'True'; pass an integer"),
         (1.0, {"start": True}, {"x": X}, "is '1.0'; pass an integer"),
         ("n" * 129, {"start": True}, {"x": X}, "a text of at most 128 bytes"),
+        ("\ud800", {"start": True}, {"x": X}, r"is '\\ud800'; pass an integer"),
         (1, {"start": 1}, {"x": X}, "must be true or false"),
         (1, {"start": True}, {"x": np.ones((2, 1), np.float32)}, "has 2 rows; a request with a sequence_id is one"),
         (1, {"start": True}, {"x": X, "s": X}, "has no input 's'; the inputs are x"),

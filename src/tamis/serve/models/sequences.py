@@ -51,12 +51,11 @@ def step_flags(parameters: Mapping[str, Parameter], model: str) -> StepFlags:
             Fault.INVALID,
             f"the request for {model!r} has {SEQUENCE_START} or {SEQUENCE_END} but no {SEQUENCE_ID}: pass an integer other than 0, or a text",
         )
-    is_number = isinstance(key, int) and not isinstance(key, bool) and 0 < key < 1 << 64
-    if not is_number and not (isinstance(key, str) and len(key.encode()) <= MAX_ID_BYTES):
+    if not _is_id(key):
         raise Refusal(
             Fault.INVALID,
             f"the {SEQUENCE_ID} of the request for {model!r} is {str(key)[:40]!r}; pass an integer from 1 to 2^64 - 1, "
-            f"or a text of at most {MAX_ID_BYTES} bytes",
+            f"or a text of at most {MAX_ID_BYTES} bytes in UTF-8",
         )
     flags = [parameters.get(name, False) for name in (SEQUENCE_START, SEQUENCE_END)]
     if not all(isinstance(flag, bool) for flag in flags):
@@ -65,6 +64,15 @@ def step_flags(parameters: Mapping[str, Parameter], model: str) -> StepFlags:
             f"{SEQUENCE_START} and {SEQUENCE_END} of the request for {model!r} must be true or false",
         )
     return StepFlags(key, *map(bool, flags))  # type: ignore[arg-type] # an integer or a text, as checked
+
+
+def _is_id(key: Parameter) -> bool:
+    if isinstance(key, str):
+        try:
+            return len(key.encode()) <= MAX_ID_BYTES
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express
+            return False
+    return isinstance(key, int) and not isinstance(key, bool) and 0 < key < 1 << 64
 
 
 @dataclass(slots=True)
