@@ -205,7 +205,7 @@ class _StreamWriter(threading.Thread):
 
         folder, run, worker = self._settings.folder, self._settings.run, self._settings.worker
         names = dict.fromkeys(name for row in rows for name in row)  # models may come within a block
-        table = pa.table({name: [row.get(name, 0) for row in rows] for name in names})
+        table = pa.table({name: [row.get(name, missing_of(name)) for row in rows] for name in names})
         with atomic_path(folder / f"served-{run}-{block:06d}{'' if worker is None else f'-{worker}'}.parquet") as path:  # fmt: skip
             pq.write_table(table, path, compression="zstd")
         if worker is None:
@@ -255,6 +255,11 @@ def _names_in(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except OSError:
         return []
+
+
+def missing_of(name: str) -> int | float:
+    """Return what a column has for a second in which its model was not there: a quantile has no value then."""
+    return np.nan if name.endswith(tuple(LATENCY_QUANTILES)) else 0
 
 
 def row_of(second: ServedSecond, run: int, block: int, step: int) -> StreamRow:
