@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -52,10 +53,11 @@ class Client:
     def __init__(self, scheduler):
         self.scheduler, self.pending = scheduler, []
 
-    def send(self, key, value, *, cancelled=lambda: False, outputs=(), inputs=None, **flags):
+    def send(self, key, value, *, cancelled=lambda: False, outputs=(), inputs=None, timeout_us=0, **flags):
         done = asyncio.get_running_loop().create_future()
         arrays = {"x": np.array([[value]], np.float32)} if inputs is None else inputs
         parameters = {f"sequence_{name}": flag for name, flag in {"id": key, **flags}.items()}
+        parameters |= {"timeout": timeout_us} if timeout_us else {}
         request = InferRequest(
             "sum", "", "", arrays, done.set_result, done.set_result, outputs, parameters, cancelled=cancelled
         )
@@ -211,6 +213,23 @@ def test_no_sequence_is_dropped_for_a_new_one():
         assert await client.step(2, 1) == 3
 
     play(Sum(), act)
+
+
+def test_the_time_of_a_step_counts_from_its_arrival_and_not_from_its_turn():
+    served = Sum(quick=False)
+    served.hold = threading.Event()
+
+    async def act(client):
+        sent = [client.send(1, 1, start=True), client.send(1, 2), client.send(1, 3)]
+        late = client.send(1, 4, timeout_us=20_000)
+        await asyncio.sleep(0.05)
+        served.hold.set()
+        assert [read(await one) for one in sent] == [1, 3, 6]
+        assert read(await late).fault is Fault.EXPIRED
+        await asyncio.sleep(0)  # the statistics follow the answer
+        assert client.scheduler.statistics.success.total_ns > 3 * 50_000_000
+
+    play(served, act)
 
 
 def test_waiting_steps_are_bounded():

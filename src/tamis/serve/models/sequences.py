@@ -183,6 +183,7 @@ class Sequences:
                 )
             sequence = _Sequence()
         ticket = StepTicket(request, flags, sequence, self)
+        ticket.queued_ns = now_ns
         if sequence.running is None:
             self._begin(ticket)
         elif self.waiting >= MAX_WAITING_STEPS:
