@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from tamis.serve.batching import Batching, SequencePolicy
+from tamis.serve.batching import Batching, QueuePolicy, SequencePolicy
 from tamis.serve.models.model import Model, ModelSpec, Spec
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.sequences import MAX_WAITING_STEPS
@@ -213,6 +213,31 @@ def test_no_sequence_is_dropped_for_a_new_one():
         assert await client.step(2, 1) == 3
 
     play(Sum(), act)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_start_that_finds_the_queue_full_leaves_no_state(waits):
+    served = Sum(quick=False, batching=Batching(priorities=(QueuePolicy(max_requests=1),)))
+    served.hold = threading.Event()
+
+    async def act(client):
+        if not waits:
+            served.hold.set()
+            assert await client.step(1, 1, start=True) == 1
+            served.hold.clear()
+        running = client.send(1 if waits else 2, 1, start=True)
+        await asyncio.sleep(0.01)
+        refused = [client.send(1, 10, start=True)] if waits else []
+        others = [client.send(3, 5, start=True)]  # fills the queue
+        refused += [] if waits else [client.send(1, 10, start=True)]
+        served.hold.set()
+        assert read(await running) == 1
+        assert "too many requests wait" in str(read(await refused[0]))
+        assert "must specify the START flag" in str(await client.step(1, 100))
+        assert read(await others[0]) == 5
+        assert len(client.scheduler._sequences) == (1 if waits else 2)
+
+    play(served, act)
 
 
 def test_the_time_of_a_step_counts_from_its_arrival_and_not_from_its_turn():

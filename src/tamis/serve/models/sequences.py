@@ -185,7 +185,13 @@ class Sequences:
         ticket = StepTicket(request, flags, sequence, self)
         ticket.queued_ns = now_ns
         if sequence.running is None:
-            self._begin(ticket)
+            try:
+                self._begin(ticket)
+            except Refusal:
+                if sequence.state is None:
+                    self._known.pop(flags.sequence_id, None)
+                    self._idle.pop(flags.sequence_id, None)
+                raise
         elif self.waiting >= MAX_WAITING_STEPS:
             raise Refusal(
                 Fault.UNAVAILABLE,
@@ -219,11 +225,11 @@ class Sequences:
         state = self._zeros() if flags.start else sequence.state
         if state is None:
             raise self._not_started(flags)
+        if flags.start:  # if it fails, later steps must not continue what was before it
+            sequence.state = None
         for index, array in zip(self.inputs, state, strict=True):
             ticket.arrays[index] = array
         self._queue(ticket)
-        if flags.start:  # if it fails, later steps must not continue what was before it
-            sequence.state = None
         sequence.running = ticket
         self._idle.pop(flags.sequence_id, None)
 
