@@ -208,6 +208,7 @@ def test_no_sequence_is_dropped_for_a_new_one():
         refused = await client.step(3, 1, start=True)
         assert refused.fault is Fault.UNAVAILABLE
         assert "keeps the states of at most 2 sequences, and all are alive: end others" in str(refused)
+        assert client.scheduler.statistics.failure.count == 1
         assert await client.step(1, 1, end=True) == 2
         assert await client.step(3, 1, start=True) == 1
         assert await client.step(2, 1) == 3
@@ -235,6 +236,7 @@ def test_a_start_that_finds_the_queue_full_leaves_no_state(waits):
         assert "too many requests wait" in str(read(await refused[0]))
         assert "must specify the START flag" in str(await client.step(1, 100))
         assert read(await others[0]) == 5
+        assert client.scheduler.statistics.failure.count == 1
         assert len(client.scheduler._sequences) == (1 if waits else 2)
 
     play(served, act)
