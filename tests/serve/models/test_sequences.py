@@ -259,6 +259,30 @@ def test_the_time_of_a_step_counts_from_its_arrival_and_not_from_its_turn():
     play(served, act)
 
 
+def test_waiting_steps_expire_on_time_behind_a_hanging_one():
+    served = Sum(quick=False)
+    served.hold = threading.Event()
+
+    async def act(client):
+        running = client.send(1, 1, start=True)
+        await asyncio.sleep(0.01)
+        late = [client.send(1, 10, timeout_us=20_000), client.send(1, 20, start=True, timeout_us=30_000)]
+        others = [client.send(1, 100), client.send(1, 5, start=True), client.send(1, 2)]
+        refused = [read(await asyncio.wait_for(one, 10)) for one in late]
+        assert [one.fault for one in refused] == [Fault.EXPIRED] * 2
+        assert not running.done()
+        served.hold.set()
+        assert read(await running) == 1
+        assert "must specify the START flag" in str(
+            await others[0]
+        )  # it would have continued the second late one
+        assert [read(await one) for one in others[1:]] == [5, 7]
+        assert client.scheduler.waiting == 0
+        assert served.batches == [[1], [5], [2]]
+
+    play(served, act)
+
+
 def test_waiting_steps_are_bounded():
     async def act(client):
         sent = [client.send(1, 1, start=number == 0) for number in range(MAX_WAITING_STEPS + 2)]

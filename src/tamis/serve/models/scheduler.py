@@ -52,7 +52,15 @@ class Scheduler:
         self._queue = RequestQueue(model.spec, self._expire)
         self.batching = self._queue.batching
         self._sequences = (
-            Sequences(model.spec, model.spec.sequences, self.batching, self._enqueue, self._reject)
+            Sequences(
+                model.spec,
+                model.spec.sequences,
+                self.batching,
+                self._enqueue,
+                self._reject,
+                self._expire,
+                self._sweep_at,
+            )
             if model.spec.sequences is not None
             else None
         )
@@ -314,9 +322,11 @@ class Scheduler:
 
     def _sweep(self) -> None:
         self._sweep_timer = None
-        next_ns = self._queue.sweep(monotonic_ns())
-        if next_ns is not None:
-            self._sweep_at(next_ns)
+        now = monotonic_ns()
+        for waiting in (self._queue, self._sequences):
+            next_ns = waiting.sweep(now) if waiting is not None else None
+            if next_ns is not None:
+                self._sweep_at(next_ns)
 
     # The end.
 
