@@ -81,6 +81,10 @@ def test_check_applies_the_engine(call, repository):
         (("--dims", "Q=4"), "--dims Q: no served model has a free dimension 'Q'; known: "),
         (("--json",), "--json prints the outcome of --check: pass both"),
         (("--torch-library", "absent.so"), "'absent.so' does not exist"),
+        (("--sequence-idle", "inf"), "--sequence-idle is inf; pass at most 1000000000 seconds"),
+        (("--sequence-idle", "nan"), "--sequence-idle is nan; pass at most 1000000000 seconds"),
+        (("--sequence-idle", "1e14"), "pass at most 1000000000 seconds"),
+        (("--max-sequences", str(1 << 31)), "2147483648 is not in the range 0<=x<=2147483647"),
     ],
 )
 def test_wrong_settings_end_the_command(call, repository, arguments, message):

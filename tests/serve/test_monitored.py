@@ -191,6 +191,36 @@ def test_the_sums_of_a_second_are_those_of_its_requests(tmp_path):
     assert (stream.written, stream.lost) == (4, 0)
 
 
+def test_a_model_that_comes_within_a_block_has_no_quantiles_before(tmp_path):
+    stream, clock = still_stream(tmp_path / "stream")
+    clock.now_s += 1
+    stream.end_second()
+    stream.times_of("m").add([4_000_000], 1, 0, 1000, 0)
+    clock.now_s += 1
+    asyncio.run(stream.close())
+    rows = rows_in(tmp_path / "stream")
+    assert rows["m_requests"].to_pylist() == [0, 1]
+    np.testing.assert_array_equal(rows["m_p50_us"].to_numpy(), [np.nan, 4000])
+
+
+def test_a_worker_that_is_started_again_within_a_minute_keeps_the_rows_before(tmp_path):
+    folder = tmp_path / "stream"
+    for begin in range(3):
+        clock = Clock()
+        stream = ServiceStream(StreamSettings(folder, 7, clock.now_s, worker=1), clock)
+        clock.now_s += 10 * begin
+        stream.start(StillLoop())
+        stream.times_of("m").failed += 1
+        asyncio.run(stream.close())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "served-7-000001-1-1.parquet", "served-7-000001-1-2.parquet", "served-7-000001-1.parquet",
+    ]  # fmt: skip
+    assert sorted(rows_in(folder)["second"].to_pylist()) == [0, 10, 20]
+    (folder / "served-7-000002-0.parquet").write_text("")
+    prune(folder, 1)
+    assert [path.name for path in folder.iterdir()] == ["served-7-000002-0.parquet"]
+
+
 def test_times_go_on_when_a_model_is_replaced(tmp_path):
     stream, _ = still_stream(tmp_path / "stream")
     old = stream.times_of("m")

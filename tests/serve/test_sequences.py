@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc
 import tritonclient.http as http
+from click.testing import CliRunner
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 import tamis
 from tamis._base import MissingExtraError, ModelError, UsageError
+from tamis.cli.app import app
 from tamis.engines import Remote, StatefulSession
 from tamis.serve.client import RemoteStatefulSession
 from tamis.serve.export import export_triton, triton_server, verify_export
@@ -346,6 +348,18 @@ def test_what_an_export_of_states_cannot_do_is_said(recurrent, tmp_path):
         UsageError, match="states need Triton's ONNX Runtime backend, which nvidia-pytriton does not"
     ):
         verify_export(recurrent, tmp_path)
+    command = [
+        "export",
+        str(recurrent.path),
+        "--to",
+        "triton",
+        "--verify",
+        "-o",
+        str(tmp_path / "repository"),
+    ]
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, UsageError)
+    assert not (tmp_path / "repository").exists()
 
 
 TRITON_CONFIG = """

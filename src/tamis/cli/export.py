@@ -138,8 +138,10 @@ def _export_c(bundle: Any, folder: Path, options: dict[str, Any]) -> None:
 
 
 def _export_triton(bundle: Any, repository: Path, options: dict[str, Any]) -> None:
-    from tamis.serve.export import export_triton, verify_export
+    from tamis.serve.export import check_verifiable, export_triton, verify_export
 
+    if options["verify"]:
+        check_verifiable(bundle)
     folder = export_triton(
         bundle,
         repository,

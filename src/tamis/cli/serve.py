@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NO_MODEL = "the folders hold neither bundles (NAME.tamis) nor Triton models (NAME/1/model.onnx)"
 PORT = click.IntRange(0, 65535)
 FILE = click.Path(path_type=Path, dir_okay=False)
+SEQUENCE_IDLE_MOST_S = 1e9  # 30 years: in microseconds it fits into a model's configuration
 
 
 @click.command(
@@ -74,7 +75,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--max-sequences",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, (1 << 31) - 1),
     help="Sequences of each model with states that are kept at a time; default: as its config.pbtxt says, or 1024. 0: states are inputs and outputs of requests only.",
 )
 @click.option(
@@ -169,7 +170,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         sizes_by_dimension(options["dims"]),
         options["torch_libraries"],
         options["max_sequences"],
-        None if options["sequence_idle"] is None else math.ceil(1e6 * options["sequence_idle"]),
+        _idle_us(options["sequence_idle"]),
     )
     if options["check"]:
         _check(models, opening, options["as_json"])
@@ -221,6 +222,15 @@ def _check_engine(name: str) -> None:
         raise UsageError(
             f"--engine {name} runs models on other servers; serve with an engine that runs in this one"
         )
+
+
+def _idle_us(seconds: float | None) -> int | None:
+    """Return a time in microseconds, at least one; raise UsageError for infinity and NaN."""
+    if seconds is None:
+        return None
+    if not seconds <= SEQUENCE_IDLE_MOST_S:
+        raise UsageError(f"--sequence-idle is {seconds}; pass at most {SEQUENCE_IDLE_MOST_S:.0f} seconds")
+    return math.ceil(1e6 * seconds)
 
 
 def _check(models: tuple[str, ...], opening: OpeningSettings, as_json: bool) -> None:

@@ -33,7 +33,7 @@ BLOCKS_HELD = 60  # that could not be written, before the oldest one is lost
 BLOCKS_KEPT = 7 * 24 * 60  # files of the folder: a week
 LAST_BLOCK_S = 10.0  # for the last block, at shutdown
 LATENCY_QUANTILES = {"p50_us": 0.5, "p99_us": 0.99}
-SERVED_FILE = re.compile(r"served-(\d+)-(\d+)(-\d+)?\.parquet")
+SERVED_FILE = re.compile(r"served-(\d+)-(\d+)(-\d+){0,2}\.parquet")
 END_OF_BLOCK = re.compile(r"run(\d+)_ls(\d+)_EoLS\.jsn")
 _log = logging.getLogger(__name__)
 
@@ -205,8 +205,14 @@ class _StreamWriter(threading.Thread):
 
         folder, run, worker = self._settings.folder, self._settings.run, self._settings.worker
         names = dict.fromkeys(name for row in rows for name in row)  # models may come within a block
-        table = pa.table({name: [row.get(name, 0) for row in rows] for name in names})
-        with atomic_path(folder / f"served-{run}-{block:06d}{'' if worker is None else f'-{worker}'}.parquet") as path:  # fmt: skip
+        table = pa.table({name: [row.get(name, missing_of(name)) for row in rows] for name in names})
+        stem = f"served-{run}-{block:06d}"
+        if worker is not None:
+            stem += f"-{worker}"
+            # A worker that ended within this minute and was started again has written a part of it before.
+            parts = sum(name.startswith((f"{stem}.", f"{stem}-")) for name in _names_in(folder))
+            stem += f"-{parts}" if parts else ""
+        with atomic_path(folder / f"{stem}.parquet") as path:
             pq.write_table(table, path, compression="zstd")
         if worker is None:
             mark_end(folder, run, block)
@@ -255,6 +261,11 @@ def _names_in(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except OSError:
         return []
+
+
+def missing_of(name: str) -> int | float:
+    """Return what a column has for a second in which its model was not there: a quantile has no value then."""
+    return np.nan if name.endswith(tuple(LATENCY_QUANTILES)) else 0
 
 
 def row_of(second: ServedSecond, run: int, block: int, step: int) -> StreamRow:

@@ -17,6 +17,7 @@ from tamis.bundle import Bundle, pack
 from tamis.bundle.model import parse_model
 from tamis.engines import Remote, StatefulSession
 from tamis.serve.client import RemoteStatefulSession
+from tamis.serve.client.stateful import STEPS_IN_FLIGHT
 
 
 class CuttingProxy:
@@ -222,6 +223,64 @@ def test_a_connection_that_was_closed_between_steps_is_opened_again(server, prox
         proxy.close()
         with pytest.raises(ModelError, match=r"cannot be reached: .*no step was sent"):
             session.steps("a", x=x)
+
+
+def after_answers(session, count, act):
+    """Call `act` once a session has got some answers."""
+    answer, answered = session._answer, []
+
+    def then_act(*arguments):
+        outputs = answer(*arguments)
+        answered.append(outputs)
+        if len(answered) == count:
+            act()
+        return outputs
+
+    session._answer = then_act
+
+
+def test_a_stream_is_lost_if_the_server_goes_away_between_two_of_its_steps(server, proxy, recurrent):
+    x = steps(4)
+    with connect(recurrent, proxy.address) as session:
+        after_answers(session, 2, proxy.close)
+        with pytest.raises(ModelError, match=r"cannot be reached: .*; 2 steps before it were taken"):
+            session.steps("a", x=x)
+        assert session.streams == []
+        with pytest.raises(ModelError, match="2 of its steps were taken in a call that failed then"):
+            session.steps("a", x=x)
+
+
+def test_streams_are_lost_if_the_server_goes_away_within_a_call(server, proxy, recurrent):
+    many = STEPS_IN_FLIGHT + 2
+    x = steps(many)
+    with connect(recurrent, proxy.address) as session:
+        session.run(range(many), x=x)
+        after_answers(session, STEPS_IN_FLIGHT, proxy.close)
+        with pytest.raises(
+            ModelError,
+            match=rf"cannot be reached: .*; the steps of {STEPS_IN_FLIGHT} other streams were taken",
+        ):
+            session.run(range(many), x=x)
+        assert session.streams == [many - 2, many - 1]
+
+
+def test_an_interrupted_call_loses_its_streams(computed, server, recurrent):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    x = steps(2)
+    with connect(recurrent, server.address) as session:
+        session.run(["a", "b"], x=x)
+        computed.clear()
+        after_answers(session, 1, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            session.steps("a", x=x[1:])
+        assert len(computed) == 1
+        assert session.streams == ["b"]
+        with pytest.raises(ModelError, match=r"a call with its step was interrupted; begin again with reset"):
+            session.steps("a", x=x[1:])
+        got = session.steps("b", x=x[:1])["trend"]
+    np.testing.assert_array_equal(got, expected(recurrent, x[::-1])[1:])
 
 
 def test_sequences_end_with_the_session(server, recurrent):

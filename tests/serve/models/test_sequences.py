@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
-from tamis.serve.batching import Batching, SequencePolicy
+from tamis.serve.batching import Batching, QueuePolicy, SequencePolicy
 from tamis.serve.models.model import Model, ModelSpec, Spec
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.sequences import MAX_WAITING_STEPS
@@ -52,10 +53,11 @@ class Client:
     def __init__(self, scheduler):
         self.scheduler, self.pending = scheduler, []
 
-    def send(self, key, value, *, cancelled=lambda: False, outputs=(), inputs=None, **flags):
+    def send(self, key, value, *, cancelled=lambda: False, outputs=(), inputs=None, timeout_us=0, **flags):
         done = asyncio.get_running_loop().create_future()
         arrays = {"x": np.array([[value]], np.float32)} if inputs is None else inputs
         parameters = {f"sequence_{name}": flag for name, flag in {"id": key, **flags}.items()}
+        parameters |= {"timeout": timeout_us} if timeout_us else {}
         request = InferRequest(
             "sum", "", "", arrays, done.set_result, done.set_result, outputs, parameters, cancelled=cancelled
         )
@@ -206,11 +208,79 @@ def test_no_sequence_is_dropped_for_a_new_one():
         refused = await client.step(3, 1, start=True)
         assert refused.fault is Fault.UNAVAILABLE
         assert "keeps the states of at most 2 sequences, and all are alive: end others" in str(refused)
+        assert client.scheduler.statistics.failure.count == 1
         assert await client.step(1, 1, end=True) == 2
         assert await client.step(3, 1, start=True) == 1
         assert await client.step(2, 1) == 3
 
     play(Sum(), act)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_start_that_finds_the_queue_full_leaves_no_state(waits):
+    served = Sum(quick=False, batching=Batching(priorities=(QueuePolicy(max_requests=1),)))
+    served.hold = threading.Event()
+
+    async def act(client):
+        if not waits:
+            served.hold.set()
+            assert await client.step(1, 1, start=True) == 1
+            served.hold.clear()
+        running = client.send(1 if waits else 2, 1, start=True)
+        await asyncio.sleep(0.01)
+        refused = [client.send(1, 10, start=True)] if waits else []
+        others = [client.send(3, 5, start=True)]  # fills the queue
+        refused += [] if waits else [client.send(1, 10, start=True)]
+        served.hold.set()
+        assert read(await running) == 1
+        assert "too many requests wait" in str(read(await refused[0]))
+        assert "must specify the START flag" in str(await client.step(1, 100))
+        assert read(await others[0]) == 5
+        assert client.scheduler.statistics.failure.count == 1
+        assert len(client.scheduler._sequences) == (1 if waits else 2)
+
+    play(served, act)
+
+
+def test_the_time_of_a_step_counts_from_its_arrival_and_not_from_its_turn():
+    served = Sum(quick=False)
+    served.hold = threading.Event()
+
+    async def act(client):
+        sent = [client.send(1, 1, start=True), client.send(1, 2), client.send(1, 3)]
+        late = client.send(1, 4, timeout_us=20_000)
+        await asyncio.sleep(0.05)
+        served.hold.set()
+        assert [read(await one) for one in sent] == [1, 3, 6]
+        assert read(await late).fault is Fault.EXPIRED
+        await asyncio.sleep(0)  # the statistics follow the answer
+        assert client.scheduler.statistics.success.total_ns > 3 * 50_000_000
+
+    play(served, act)
+
+
+def test_waiting_steps_expire_on_time_behind_a_hanging_one():
+    served = Sum(quick=False)
+    served.hold = threading.Event()
+
+    async def act(client):
+        running = client.send(1, 1, start=True)
+        await asyncio.sleep(0.01)
+        late = [client.send(1, 10, timeout_us=20_000), client.send(1, 20, start=True, timeout_us=30_000)]
+        others = [client.send(1, 100), client.send(1, 5, start=True), client.send(1, 2)]
+        refused = [read(await asyncio.wait_for(one, 10)) for one in late]
+        assert [one.fault for one in refused] == [Fault.EXPIRED] * 2
+        assert not running.done()
+        served.hold.set()
+        assert read(await running) == 1
+        assert "must specify the START flag" in str(
+            await others[0]
+        )  # it would have continued the second late one
+        assert [read(await one) for one in others[1:]] == [5, 7]
+        assert client.scheduler.waiting == 0
+        assert served.batches == [[1], [5], [2]]
+
+    play(served, act)
 
 
 def test_waiting_steps_are_bounded():
@@ -249,6 +319,7 @@ X = np.ones((1, 1), np.float32)
         (True, {"start": True}, {"x": X}, "is 'True'; pass an integer"),
         (1.0, {"start": True}, {"x": X}, "is '1.0'; pass an integer"),
         ("n" * 129, {"start": True}, {"x": X}, "a text of at most 128 bytes"),
+        ("\ud800", {"start": True}, {"x": X}, r"is '\\ud800'; pass an integer"),
         (1, {"start": 1}, {"x": X}, "must be true or false"),
         (1, {"start": True}, {"x": np.ones((2, 1), np.float32)}, "has 2 rows; a request with a sequence_id is one"),
         (1, {"start": True}, {"x": X, "s": X}, "has no input 's'; the inputs are x"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic_ns
@@ -118,17 +118,22 @@ class RemoteStatefulSession:
             )
         arrays = self._checked(streams, inputs, len(streams))
         rows: list[list[np.ndarray]] = []
-        for first in range(0, len(streams), STEPS_IN_FLIGHT):
-            part = range(first, min(first + STEPS_IN_FLIGHT, len(streams)))
-            answers, failed = self._exchange(
-                [(streams[row], [array[row : row + 1] for array in arrays]) for row in part]
-            )
-            rows += answers
-            if failed is not None:
-                taken = [stream for stream, answer in zip(streams, rows, strict=False) if answer]
-                self._lose(taken, "its step was taken in a call that failed, and the outputs are lost")
-                raise failed
-        outputs = [np.concatenate(values) for values in zip(*rows, strict=True)]
+        with self._lost_if_interrupted(streams):
+            for first in range(0, len(streams), STEPS_IN_FLIGHT):
+                part = range(first, min(first + STEPS_IN_FLIGHT, len(streams)))
+                answers, failed = self._exchange(
+                    [(streams[row], [array[row : row + 1] for array in arrays]) for row in part]
+                )
+                rows += answers
+                if failed is not None:
+                    taken = [stream for stream, answer in zip(streams, rows, strict=False) if answer]
+                    self._lose(taken, "its step was taken in a call that failed, and the outputs are lost")
+                    if taken:
+                        raise ModelError(
+                            f"{failed}; the steps of {len(taken)} other streams were taken, and these streams are lost with the call"
+                        ) from failed
+                    raise failed
+            outputs = [np.concatenate(values) for values in zip(*rows, strict=True)]
         return dict(zip([spec.name for spec in self._outputs], outputs, strict=True))
 
     def steps(self, stream: Hashable, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -139,13 +144,17 @@ class RemoteStatefulSession:
         count = len(next(iter(inputs.values()), ()))
         arrays = self._checked([stream], inputs, count)
         rows: list[list[np.ndarray]] = []
-        for row in range(count):
-            (answer,), failed = self._exchange([(stream, [array[row : row + 1] for array in arrays])])
-            if failed is not None:
-                if row:
-                    self._lose([stream], f"{row} of its steps were taken in a call that failed then")
-                raise failed
-            rows.append(answer)
+        with self._lost_if_interrupted([stream]):
+            for row in range(count):
+                (answer,), failed = self._exchange([(stream, [array[row : row + 1] for array in arrays])])
+                if failed is not None:
+                    if row:
+                        self._lose([stream], f"{row} of its steps were taken in a call that failed then")
+                        raise ModelError(
+                            f"{failed}; {row} steps before it were taken, and their outputs are lost: begin again with reset({stream!r})"
+                        ) from failed
+                    raise failed
+                rows.append(answer)
         if not rows:
             return {
                 spec.name: np.empty((0, *(int(size) for size in spec.shape[1:])), spec.dtype)
@@ -216,7 +225,7 @@ class RemoteStatefulSession:
                 self._connection = InferChannel(self.address, tls=self._tls, token=self._token)
             except (OSError, ValueError) as error:
                 raise ModelError(
-                    f"{self.address} cannot be reached: {error}; no step was sent, and the streams are as they were"
+                    f"{self.address} cannot be reached: {error}; no step was sent, and the state is as it was"
                 ) from error
         return self._connection
 
@@ -224,7 +233,10 @@ class RemoteStatefulSession:
         self, steps: Sequence[tuple[Hashable, list[np.ndarray]]]
     ) -> tuple[list[list[np.ndarray]], ModelError | None]:
         """Send a step of each of some streams, and return the answers, empty for those that failed, with the first error."""
-        channel = self._channel()
+        try:
+            channel = self._channel()
+        except ModelError as error:
+            return [[] for _ in steps], error
         until_ns = monotonic_ns() + self._timeout_ns
         calls: list[ClientCall | CallError] = []
         for name, arrays in steps:
@@ -282,6 +294,22 @@ class RemoteStatefulSession:
         return ModelError(
             f"{where}; it may have been computed, so it is not sent again: begin again with reset({name!r})"
         )
+
+    @contextlib.contextmanager
+    def _lost_if_interrupted(self, streams: Sequence[Hashable]) -> Iterator[None]:
+        """Lose the streams of a call that ends otherwise than by an answer or its own error, such as by Ctrl-C."""
+        try:
+            yield
+        except ModelError:
+            raise
+        except BaseException:
+            self._lose(
+                [one for one in streams if one in self._streams], "a call with its step was interrupted"
+            )
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            raise
 
     def _lose(self, streams: Sequence[Hashable], why: str) -> None:
         for name in streams:

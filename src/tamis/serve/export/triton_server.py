@@ -82,13 +82,18 @@ def triton_server(
                     process.wait()
 
 
-def verify_export(bundle: Bundle, exported: Path) -> None:
-    """Serve an exported model with NVIDIA Triton; raise TamisError if it does not reproduce the golden outputs."""
+def check_verifiable(bundle: Bundle) -> None:
+    """Raise UsageError for a bundle whose export cannot be verified."""
     if states_of(bundle.manifest.signature):
         raise UsageError(
-            f"the export of {bundle.name} is not verified: states need Triton's ONNX Runtime backend, which nvidia-pytriton does not have; "
-            "try it with RemoteStatefulSession on a full Triton"
+            f"an export of {bundle.name} cannot be verified: states need Triton's ONNX Runtime backend, which nvidia-pytriton does not have; "
+            "leave out --verify, and try the export with RemoteStatefulSession on a full Triton"
         )
+
+
+def verify_export(bundle: Bundle, exported: Path) -> None:
+    """Serve an exported model with NVIDIA Triton; raise TamisError if it does not reproduce the golden outputs."""
+    check_verifiable(bundle)
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         (Path(folder) / exported.name).symlink_to(exported.absolute(), target_is_directory=True)
         with triton_server(Path(folder)) as address:

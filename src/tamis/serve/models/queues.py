@@ -42,10 +42,12 @@ class RequestQueue:
         queue = self._fresh[index]
         if len(queue) >= self._limits[index] or self._late[index]:
             self._check_room(index, now_ns)
-        ticket.queued_ns = now_ns
+        since_ns = ticket.queued_ns = (
+            ticket.queued_ns or now_ns
+        )  # a step of a sequence may have waited before
         expires_ns = ticket.deadline_ns
-        if prepared.timeout_ns and (expires_ns is None or now_ns + prepared.timeout_ns < expires_ns):
-            expires_ns = now_ns + prepared.timeout_ns
+        if prepared.timeout_ns and (expires_ns is None or since_ns + prepared.timeout_ns < expires_ns):
+            expires_ns = since_ns + prepared.timeout_ns
         ticket.expires_ns = expires_ns
         delay_ns = self.batching.delay_ns
         ticket.wait_until_ns = wait_limit(now_ns, delay_ns, expires_ns) if delay_ns else now_ns

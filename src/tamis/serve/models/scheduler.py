@@ -52,7 +52,15 @@ class Scheduler:
         self._queue = RequestQueue(model.spec, self._expire)
         self.batching = self._queue.batching
         self._sequences = (
-            Sequences(model.spec, model.spec.sequences, self.batching, self._enqueue, self._refuse)
+            Sequences(
+                model.spec,
+                model.spec.sequences,
+                self.batching,
+                self._enqueue,
+                self._reject,
+                self._expire,
+                self._sweep_at,
+            )
             if model.spec.sequences is not None
             else None
         )
@@ -81,14 +89,27 @@ class Scheduler:
         """Check and queue a request; raise Refusal where it is rejected."""
         if self._sequences is not None and is_step(request.parameters):
             self._check_open()
-            self._sequences.submit(request, monotonic_ns())
+            try:
+                self._sequences.submit(request, monotonic_ns())
+            except Refusal as refusal:
+                self._count_overload(refusal)
+                raise
         else:
             self.take(RequestTicket(request, self.spec, self.batching))
 
     def take(self, ticket: Ticket) -> None:
         """Queue a checked request; raise Refusal where the queue is full or closed."""
         self._check_open()
-        self._enqueue(ticket)
+        try:
+            self._enqueue(ticket)
+        except Refusal as refusal:
+            self._count_overload(refusal)
+            raise
+
+    def _count_overload(self, refusal: Refusal) -> None:
+        """Count a request that was rejected as too many wait, as Triton does; one that was wrong does not count."""
+        if refusal.fault is Fault.UNAVAILABLE:
+            self.statistics.fail(0)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -268,8 +289,12 @@ class Scheduler:
 
     def _fail(self, batch: list[Ticket], message: str) -> None:
         for ticket in batch:
-            self.statistics.fail(monotonic_ns() - ticket.queued_ns)
-            self._refuse(ticket, Refusal(Fault.INTERNAL, message))
+            self._reject(ticket, Refusal(Fault.INTERNAL, message))
+
+    def _reject(self, ticket: Ticket, refusal: Refusal) -> None:
+        """Count a request as failed, and send the error."""
+        self.statistics.fail(monotonic_ns() - ticket.queued_ns)
+        self._refuse(ticket, refusal)
 
     def _refuse(self, ticket: Ticket, refusal: Refusal) -> None:
         if self._log is not None:
@@ -297,9 +322,11 @@ class Scheduler:
 
     def _sweep(self) -> None:
         self._sweep_timer = None
-        next_ns = self._queue.sweep(monotonic_ns())
-        if next_ns is not None:
-            self._sweep_at(next_ns)
+        now = monotonic_ns()
+        for waiting in (self._queue, self._sequences):
+            next_ns = waiting.sweep(now) if waiting is not None else None
+            if next_ns is not None:
+                self._sweep_at(next_ns)
 
     # The end.
 

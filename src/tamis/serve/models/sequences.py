@@ -51,12 +51,11 @@ def step_flags(parameters: Mapping[str, Parameter], model: str) -> StepFlags:
             Fault.INVALID,
             f"the request for {model!r} has {SEQUENCE_START} or {SEQUENCE_END} but no {SEQUENCE_ID}: pass an integer other than 0, or a text",
         )
-    is_number = isinstance(key, int) and not isinstance(key, bool) and 0 < key < 1 << 64
-    if not is_number and not (isinstance(key, str) and len(key.encode()) <= MAX_ID_BYTES):
+    if not _is_id(key):
         raise Refusal(
             Fault.INVALID,
             f"the {SEQUENCE_ID} of the request for {model!r} is {str(key)[:40]!r}; pass an integer from 1 to 2^64 - 1, "
-            f"or a text of at most {MAX_ID_BYTES} bytes",
+            f"or a text of at most {MAX_ID_BYTES} bytes in UTF-8",
         )
     flags = [parameters.get(name, False) for name in (SEQUENCE_START, SEQUENCE_END)]
     if not all(isinstance(flag, bool) for flag in flags):
@@ -65,6 +64,15 @@ def step_flags(parameters: Mapping[str, Parameter], model: str) -> StepFlags:
             f"{SEQUENCE_START} and {SEQUENCE_END} of the request for {model!r} must be true or false",
         )
     return StepFlags(key, *map(bool, flags))  # type: ignore[arg-type] # an integer or a text, as checked
+
+
+def _is_id(key: Parameter) -> bool:
+    if isinstance(key, str):
+        try:
+            return len(key.encode()) <= MAX_ID_BYTES
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express
+            return False
+    return isinstance(key, int) and not isinstance(key, bool) and 0 < key < 1 << 64
 
 
 @dataclass(slots=True)
@@ -79,7 +87,7 @@ class _Sequence:
 class StepTicket(RequestTicket):
     """A step of a sequence: states are put in when its turn comes, and taken out when it is answered."""
 
-    __slots__ = ("flags", "owner", "sequence")
+    __slots__ = ("flags", "is_over", "owner", "sequence")
 
     def __init__(
         self, request: InferRequest, flags: StepFlags, sequence: _Sequence, owner: Sequences
@@ -100,6 +108,7 @@ class StepTicket(RequestTicket):
         prepared = prepare(owner.batching, 1, tuple(shapes), request.parameters, indices)
         self._assign(request, spec, prepared)
         self.flags, self.sequence, self.owner = flags, sequence, owner
+        self.is_over = False  # it expired before its turn
 
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Keep the states, let the next step begin, and answer: a client that has the answer finds the sequence as it is then."""
@@ -137,10 +146,15 @@ class Sequences:
         batching: Batching,
         queue: Callable[[StepTicket], None],
         refuse: Callable[[StepTicket, Refusal], None],
+        expire: Callable[[StepTicket], None],
+        sweep_at: Callable[[int], None],
     ) -> None:
-        """Start without sequences; `queue` takes a step to be computed, `refuse` answers one that cannot be."""
+        """Start without sequences.
+
+        `queue` takes a step to be computed, `refuse` and `expire` answer one that is not; `sweep_at` asks for a call of `sweep`.
+        """
         self.spec, self.batching, self._policy = spec, batching, policy
-        self._queue, self._refuse = queue, refuse
+        self._queue, self._refuse, self._expire, self._sweep_at = queue, refuse, expire, sweep_at
         names = [one.name for one in spec.outputs]
         self.inputs = [index for index, one in enumerate(spec.inputs) if one.name in policy.states]
         self.outputs = [names.index(policy.states[spec.inputs[index].name]) for index in self.inputs]
@@ -153,6 +167,7 @@ class Sequences:
             OrderedDict()
         )  # when the last step was answered, oldest first
         self.waiting = 0
+        self._expiring: dict[StepTicket, None] = {}  # those that wait, and not without a limit
 
     def __len__(self) -> int:
         """Return the number of sequences."""
@@ -175,8 +190,15 @@ class Sequences:
                 )
             sequence = _Sequence()
         ticket = StepTicket(request, flags, sequence, self)
+        ticket.queued_ns = now_ns
         if sequence.running is None:
-            self._begin(ticket)
+            try:
+                self._begin(ticket)
+            except Refusal:
+                if sequence.state is None:
+                    self._known.pop(flags.sequence_id, None)
+                    self._idle.pop(flags.sequence_id, None)
+                raise
         elif self.waiting >= MAX_WAITING_STEPS:
             raise Refusal(
                 Fault.UNAVAILABLE,
@@ -185,7 +207,19 @@ class Sequences:
         else:
             sequence.waiting.append(ticket)
             self.waiting += 1
+            ticket.expires_ns = ticket.expires()
+            if ticket.expires_ns is not None:
+                self._expiring[ticket] = None
+                self._sweep_at(ticket.expires_ns)
         self._known[flags.sequence_id] = sequence
+
+    def sweep(self, now_ns: int) -> int | None:
+        """Answer the steps that expired while they waited for an earlier one; return when the next one expires, in ns."""
+        for ticket in [one for one in self._expiring if one.is_dead(now_ns)]:
+            del self._expiring[ticket]
+            ticket.is_over = True
+            self._expire(ticket)
+        return min([one.expires_ns for one in self._expiring if one.expires_ns is not None], default=None)
 
     def drop_idle(self, now_ns: int) -> None:
         """Drop the sequences that had no request for too long."""
@@ -210,11 +244,11 @@ class Sequences:
         state = self._zeros() if flags.start else sequence.state
         if state is None:
             raise self._not_started(flags)
+        if flags.start:  # if it fails, later steps must not continue what was before it
+            sequence.state = None
         for index, array in zip(self.inputs, state, strict=True):
             ticket.arrays[index] = array
         self._queue(ticket)
-        if flags.start:  # if it fails, later steps must not continue what was before it
-            sequence.state = None
         sequence.running = ticket
         self._idle.pop(flags.sequence_id, None)
 
@@ -231,6 +265,10 @@ class Sequences:
         while sequence.waiting:
             following = sequence.waiting.popleft()
             self.waiting -= 1
+            self._expiring.pop(following, None)
+            if following.is_over:
+                sequence.state = None if following.flags.start else sequence.state
+                continue
             try:
                 self._begin(following)
             except Refusal as refusal:

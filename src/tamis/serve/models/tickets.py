@@ -46,7 +46,7 @@ class Ticket(ABC):
         """Take the inputs in the order of the model's, None for a missing optional one."""
         self.prepared, self.arrays, self.request_id = prepared, arrays, request_id
         self.deadline_ns = deadline_ns  # the client's own
-        self.expires_ns: int | None = None  # the earlier of deadline and queue timeout
+        self.expires_ns: int | None = None  # as `expires` says, once it is queued
         self.queued_ns = 0
         self.wait_until_ns: float = 0  # how long it may wait for others to join its batch
 
@@ -64,6 +64,13 @@ class Ticket(ABC):
 
     def drop(self) -> None:  # noqa: B027 - optional
         """Note that it was cancelled, and is not computed."""
+
+    def expires(self) -> int | None:
+        """Return until when it may wait: the earlier of the client's deadline and the queue timeout since its arrival."""
+        deadline_ns, timeout_ns = self.deadline_ns, self.prepared.timeout_ns
+        if timeout_ns and (deadline_ns is None or self.queued_ns + timeout_ns < deadline_ns):
+            return self.queued_ns + timeout_ns
+        return deadline_ns
 
     def is_dead(self, now_ns: int) -> bool:
         """Return whether it has expired or was cancelled."""
