@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 import tamis
 from tamis._base import InputMismatchError, ModelError, UnreadableFileError, UsageError
 from tamis.bundle import Reference, pack, parse_dims
+from tamis.bundle.model import parse_model as parsed
 from tamis.engines import engine_names, find_engine
 from tamis.measure import verify
 
@@ -558,3 +559,31 @@ class TestImports:
         (tmp_path / "bad.keras").write_bytes((tmp_path / "m.keras").read_bytes()[:-300])
         with pytest.raises(ModelError):
             packed(tmp_path / "bad.keras")
+
+
+def test_nodes_are_put_in_order_and_weights_may_be_listed_as_inputs(tmp_path):
+    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32) * 2, "w")
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Relu", ["b"], ["y"]),
+        helper.make_node("Add", ["a", "x"], ["b"]),
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "unsorted",
+        [value("x", TensorProto.FLOAT, ["N", 3]), value("w", TensorProto.FLOAT, [3, 3])],
+        [value("y", TensorProto.FLOAT, ["N", 3])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "unsorted.onnx").write_bytes(model.SerializeToString())
+    bundle = pack(tmp_path / "unsorted.onnx", tmp_path / "unsorted.tamis").bundle
+    assert [spec.name for spec in bundle.manifest.signature.inputs] == ["x"]
+    for engine in ("native", "onnxruntime"):
+        with tamis.open(bundle, engine) as session:
+            assert session.run(x=np.ones((1, 3), np.float32))["y"].tolist() == [[3.0, 3.0, 3.0]]
+    graph.node[2].input[0] = "y"  # a circle
+    broken = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(ModelError, match="not a valid ONNX model"):
+        parsed(broken.SerializeToString(), "broken")

@@ -170,6 +170,17 @@ LAYERS |= {
     f"GRU_linear_{full}": recurrent("GRU", 1, 4, 3, 7, full, full, linear_before_reset=1)
     for full in (False, True)
 }
+LAYERS |= {
+    "LSTM_hard": recurrent("LSTM", 1, 5, 3, 7, True, False, activations=["HardSigmoid", "Tanh", "Softsign"]),
+    "LSTM_with_parameters": recurrent(
+        "LSTM", 2, 4, 3, 6, True, True, direction="bidirectional", activation_alpha=[0.3, 0.7, 0.6, 0.4], activation_beta=[0.4, 0.5],
+        activations=["HardSigmoid", "LeakyRelu", "Softplus", "HardSigmoid", "Elu", "Tanh"],
+    ),
+    "GRU_scaled": recurrent(
+        "GRU", 1, 4, 3, 6, True, False, activations=["Sigmoid", "ScaledTanh"], activation_alpha=[1.2], activation_beta=[0.8]
+    ),
+    "GRU_thresholded": recurrent("GRU", 1, 4, 3, 6, True, False, activations=["Affine", "ThresholdedRelu"], activation_alpha=[0.4, 0.2], activation_beta=[0.1]),
+}  # fmt: skip
 UNARY = (
     "Neg", "Abs", "Sqrt", "Exp", "Tanh", "Erf", "Sigmoid", "Relu", "Floor", "Ceil", "Sin", "Cos", "Round", "Sign", "Softplus",
     "Tan", "Atan", "Sinh", "Cosh", "Asinh", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Softsign", "Mish",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def parse_model(data: bytes, place: str, *, beside: Path | None = None) -> onnx.
         _inline_external_data(model, beside, place)
     reject_external_data(model, place)
     _import_domains(model)
+    _sort_nodes(model.graph)
     try:
         onnx.checker.check_model(model, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -65,6 +67,34 @@ def _import_domains(model: onnx.ModelProto) -> None:
     known = {one.domain for one in model.opset_import} | {"", "ai.onnx"}
     for domain in sorted({node.domain for node in model.graph.node} - known):
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+
+
+def _sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put each node behind those whose outputs it reads, which some exporters do not; a cycle stays for the checker to find."""
+    producer = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    needs = [
+        {producer[name] for name in _read_names(node) if name in producer} - {place}
+        for place, node in enumerate(graph.node)
+    ]
+    if all(one < place for place, own in enumerate(needs) for one in own):
+        return
+    try:
+        order = list(TopologicalSorter(dict(enumerate(needs))).static_order())
+    except CycleError:
+        return
+    nodes = [onnx.NodeProto.FromString(graph.node[place].SerializeToString()) for place in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _read_names(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield the names that a node reads, also in its nested graphs."""
+    yield from node.input
+    for attribute in node.attribute:
+        for nested in (attribute.g, *attribute.graphs):
+            for one in nested.node:
+                yield from _read_names(one)
+            yield from (value.name for value in nested.output)
 
 
 def _inline_external_data(model: onnx.ModelProto, folder: Path, place: str) -> None:

@@ -13,48 +13,51 @@ from tamis.native.lowering.rule import rule
 Activation = Callable[[Node, Expression], Expression]
 
 
-def _by_sign(x: Expression, negative: Expression, positive: Expression) -> Expression:
+def by_sign(x: Expression, negative: Expression, positive: Expression) -> Expression:
+    """Return one of two values, by the sign of x."""
     return call("where", call("less", x, Number(0.0)), negative, positive)
 
 
-def _expm1_below_zero(x: Expression) -> Expression:
+def expm1_below_zero(x: Expression) -> Expression:
     """Return exp(x) - 1 for x < 0, else 0: exp of a large x is not needed, and may be infinite."""
     return call("expm1", call("min", Number(0.0), x))
 
 
-def _scaled(x: Expression, factor: float) -> Expression:
+def scaled_by(x: Expression, factor: float) -> Expression:
+    """Return a multiple of x."""
     return x if factor == 1.0 else call("mul", x, Number(factor))
 
 
 def _leaky(node: Node, x: Expression) -> Expression:
-    return _by_sign(x, call("mul", x, Number(node.number("alpha", 0.01))), x)
+    return by_sign(x, call("mul", x, Number(node.number("alpha", 0.01))), x)
 
 
 def _elu(node: Node, x: Expression) -> Expression:
-    return _by_sign(x, _scaled(_expm1_below_zero(x), node.number("alpha", 1.0)), x)
+    return by_sign(x, scaled_by(expm1_below_zero(x), node.number("alpha", 1.0)), x)
 
 
 def _selu(node: Node, x: Expression) -> Expression:
-    below = _scaled(_expm1_below_zero(x), node.number("alpha", 1.67326319217681884765625))
-    return _scaled(_by_sign(x, below, x), node.number("gamma", 1.05070102214813232421875))
+    below = scaled_by(expm1_below_zero(x), node.number("alpha", 1.67326319217681884765625))
+    return scaled_by(by_sign(x, below, x), node.number("gamma", 1.05070102214813232421875))
 
 
 def _celu(node: Node, x: Expression) -> Expression:
     alpha = node.number("alpha", 1.0)
-    return _by_sign(x, _scaled(_expm1_below_zero(_scaled(x, 1.0 / alpha)), alpha), x)
+    return by_sign(x, scaled_by(expm1_below_zero(scaled_by(x, 1.0 / alpha)), alpha), x)
 
 
-def _hard(x: Expression, alpha: float, beta: float) -> Expression:
+def hard_sigmoid(x: Expression, alpha: float, beta: float) -> Expression:
+    """Return a linear function of x, cut at 0 and 1."""
     linear = call("add", call("mul", x, Number(alpha)), Number(beta))
     return call("min", Number(1.0), call("max", Number(0.0), linear))
 
 
 def _hard_sigmoid(node: Node, x: Expression) -> Expression:
-    return _hard(x, node.number("alpha", 0.2), node.number("beta", 0.5))
+    return hard_sigmoid(x, node.number("alpha", 0.2), node.number("beta", 0.5))
 
 
 def _hard_swish(_: Node, x: Expression) -> Expression:
-    return call("mul", x, _hard(x, 1.0 / 6.0, 0.5))
+    return call("mul", x, hard_sigmoid(x, 1.0 / 6.0, 0.5))
 
 
 def _softsign(_: Node, x: Expression) -> Expression:
@@ -66,7 +69,7 @@ def _mish(_: Node, x: Expression) -> Expression:
 
 
 def _swish(node: Node, x: Expression) -> Expression:
-    return call("mul", x, call("sigmoid", _scaled(x, node.number("alpha", 1.0))))
+    return call("mul", x, call("sigmoid", scaled_by(x, node.number("alpha", 1.0))))
 
 
 def _thresholded(node: Node, x: Expression) -> Expression:
@@ -103,4 +106,4 @@ def _activation(context: Context, node: Node) -> None:
 @rule("PRelu")
 def _prelu(context: Context, node: Node) -> None:
     x, slope = broadcast_together(context, *(context.value(name) for name in node.inputs))
-    context.define(node.outputs[0], _by_sign(x, call("mul", x, slope), x))
+    context.define(node.outputs[0], by_sign(x, call("mul", x, slope), x))

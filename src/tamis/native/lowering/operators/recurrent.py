@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tamis.native.expression import Expression, Load, Number, call
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
+from tamis.native.lowering.operators.activation import by_sign, expm1_below_zero, hard_sigmoid, scaled_by
 from tamis.native.lowering.operators.contraction import dense
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Loop, Map, Statement
@@ -16,7 +17,46 @@ from tamis.native.view import View
 
 Step = Callable[["_Layer", View], None]
 DEFAULT_ACTIVATIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
-GATE_FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
+Gate = Callable[[Expression], Expression]
+
+
+def _plain(function: str) -> Gate:
+    return lambda x: call(function, x)
+
+
+# by name: the function of x, alpha and beta, and the defaults of alpha and beta
+GATE_FUNCTIONS: dict[str, tuple[Callable[..., Expression], tuple[float, ...]]] = {
+    **{name: (_plain(name), ()) for name in ("sigmoid", "tanh", "relu", "softplus")},
+    "softsign": (lambda x: call("div", x, call("add", call("abs", x), Number(1.0))), ()),
+    "leakyrelu": (lambda x, a: by_sign(x, scaled_by(x, a), x), (0.01,)),
+    "thresholdedrelu": (lambda x, a: call("where", call("greater", x, Number(a)), x, Number(0.0)), (1.0,)),
+    "elu": (lambda x, a: by_sign(x, scaled_by(expm1_below_zero(x), a), x), (1.0,)),
+    "hardsigmoid": (hard_sigmoid, (0.2, 0.5)),
+    "scaledtanh": (lambda x, a, b: scaled_by(call("tanh", scaled_by(x, b)), a), (1.0, 1.0)),
+    "affine": (lambda x, a, b: call("add", scaled_by(x, a), Number(b)), (1.0, 0.0)),
+}
+
+
+def gate_functions(node: Node, directions: int) -> list[Gate]:
+    """Return the functions of all directions; those with parameters take them in turn from the lists of the node."""
+    written = node.text("activations", "")
+    names = written.split(",") if written else list(DEFAULT_ACTIVATIONS[node.kind]) * directions
+    given = [node.attributes.get(f"activation_{name}", ()) for name in ("alpha", "beta")]
+    lists = [list(one) if isinstance(one, tuple) else [] for one in given]
+    found: list[Gate] = []
+    for name in names:
+        if name.lower() not in GATE_FUNCTIONS:
+            raise unsupported(
+                node, f"the activation {name!r} is not supported, only {', '.join(GATE_FUNCTIONS)}"
+            )
+        function, defaults = GATE_FUNCTIONS[name.lower()]
+        values = [rest.pop(0) if rest else value for value, rest in zip(defaults, lists, strict=False)]
+        found.append(_with_values(function, values))
+    return found
+
+
+def _with_values(function: Callable[..., Expression], values: Sequence[float]) -> Gate:
+    return lambda x: function(x, *values)
 
 
 class _Layer:
@@ -33,17 +73,8 @@ class _Layer:
         self.state = context.scratch((self.sequences, hidden), "h")
         self.cell = context.scratch((self.sequences, hidden), "c")
         count = len(DEFAULT_ACTIVATIONS[node.kind])
-        activations = node.text("activations", "")
-        names = (
-            activations.split(",") if activations else list(DEFAULT_ACTIVATIONS[node.kind]) * (direction + 1)
-        )
-        names = names[direction * count : (direction + 1) * count]
-        for name in names:
-            if name not in GATE_FUNCTIONS:
-                raise unsupported(
-                    node, f"the activation {name!r} is not supported, only {', '.join(GATE_FUNCTIONS)}"
-                )
-        self.functions = [GATE_FUNCTIONS[name] for name in names]
+        directions = context.known(node, 1).shape[0]
+        self.functions = gate_functions(node, directions)[direction * count : (direction + 1) * count]
 
     def begin(self, place: int, direction: int, out: View) -> None:
         """Set the state before the first step."""
@@ -83,9 +114,9 @@ def _gru(layer: _Layer, x: View) -> None:
     f, g = layer.functions
     bias = layer.bias[2 * size :] + layer.recurrent_bias[2 * size :]
     reset = context.scratch((layer.sequences, size))
-    context.add(Map(call("mul", call(f, layer.gate(gates, 1)), Load(layer.state)), reset))
-    new = call(g, Load(layer.outer(reset, 2 * size, 3 * size, layer.inner(x, 2 * size, 3 * size, bias))))
-    _mix(layer, call(f, layer.gate(gates, 0)), new)
+    context.add(Map(call("mul", f(layer.gate(gates, 1)), Load(layer.state)), reset))
+    new = g(Load(layer.outer(reset, 2 * size, 3 * size, layer.inner(x, 2 * size, 3 * size, bias))))
+    _mix(layer, f(layer.gate(gates, 0)), new)
 
 
 def _gru_reset_late(layer: _Layer, x: View) -> None:
@@ -100,9 +131,9 @@ def _gru_reset_late(layer: _Layer, x: View) -> None:
         context, x, rows.T, np.concatenate([both, layer.recurrent_bias[2 * size :], bias[2 * size :]]), inner
     )
     gates = layer.outer(layer.state, 0, 3 * size, inner.slice(1, 0, 3 * size))
-    reset = call(f, layer.gate(gates, 1))
-    new = call(g, call("fma", reset, layer.gate(gates, 2), layer.gate(inner, 3)))
-    _mix(layer, call(f, layer.gate(gates, 0)), new)
+    reset = f(layer.gate(gates, 1))
+    new = g(call("fma", reset, layer.gate(gates, 2), layer.gate(inner, 3)))
+    _mix(layer, f(layer.gate(gates, 0)), new)
 
 
 def _mix(layer: _Layer, update: Expression, new: Expression) -> None:
@@ -118,16 +149,16 @@ def _lstm(layer: _Layer, x: View) -> None:
         layer.state, 0, 4 * size, layer.inner(x, 0, 4 * size, layer.bias + layer.recurrent_bias)
     )
     f, g, h = layer.functions
-    taken = call("mul", call(f, layer.gate(gates, 0)), call(g, layer.gate(gates, 3)))
-    context.add(Map(call("fma", call(f, layer.gate(gates, 2)), Load(layer.cell), taken), layer.cell))
-    context.add(Map(call("mul", call(f, layer.gate(gates, 1)), call(h, Load(layer.cell))), layer.state))
+    taken = call("mul", f(layer.gate(gates, 0)), g(layer.gate(gates, 3)))
+    context.add(Map(call("fma", f(layer.gate(gates, 2)), Load(layer.cell), taken), layer.cell))
+    context.add(Map(call("mul", f(layer.gate(gates, 1)), h(Load(layer.cell))), layer.state))
 
 
 def _rnn(layer: _Layer, x: View) -> None:
     """Write a step: h = f(x + h)."""
     size = layer.hidden
     gates = layer.outer(layer.state, 0, size, layer.inner(x, 0, size, layer.bias + layer.recurrent_bias))
-    layer.context.add(Map(call(layer.functions[0], Load(gates)), layer.state))
+    layer.context.add(Map(layer.functions[0](Load(gates)), layer.state))
 
 
 STEPS: dict[str, Step] = {"GRU": _gru, "LSTM": _lstm, "RNN": _rnn}
