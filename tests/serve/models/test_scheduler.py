@@ -406,7 +406,7 @@ def test_full_queue_rejects_at_once(delay_expired):
         assert scheduler.statistics.failure.count == 1
         with pytest.raises(Refusal, match="no input 'y'"):
             scheduler.submit(call_of(loop, {"y": np.ones((1, 1), np.float32)}).request)
-        assert scheduler.statistics.failure.count == 1  # a wrong request is not a failure of the model
+        assert scheduler.statistics.failure.count == 1  # a wrong request does not count
         gate.open.set()
         await asyncio.gather(first.done, *[one.done for one in fit])
 
