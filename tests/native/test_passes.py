@@ -193,3 +193,15 @@ def test_compiled_programs_have_passed_the_pipeline() -> None:
     compiled = compile_model(MODELS["nearest"], {"x": np.zeros(SHAPES["nearest"], np.float32)})
     for program in (compiled.wide, compiled.narrow):
         assert any(isinstance(one, ReduceBoth) for one in program.statements)
+
+
+def test_a_contraction_of_one_channel_is_not_split(parse_model):
+    model = parse_model(
+        """one (float[N, 1, 5] x) => (float[N, 4, 5] y) {
+            a = Neg (x)
+            y = Conv <kernel_shape = [1]> (a, w)
+        }""",
+        w=(4, 1, 1),
+    )
+    program = compile_model(model, {"x": np.zeros((1, 1, 5), np.float32)}).narrow
+    assert [one.positions for one in program.statements if isinstance(one, Contract)] == [(5,)]

@@ -77,6 +77,8 @@ class _Split:
         contract, buffer = self.contract, self.contract.x.buffer
         plain = contract.start is None and contract.finish is None and not contract.taps
         pointwise = prod(contract.x.shape[1 : 1 + contract.reduced]) == contract.x.shape[1]
+        if contract.weights.shape[1] == 1 or not _positions(contract):
+            return None
         if not plain or not pointwise or contract.weights.shape[0] != 1 or buffer.role is not Role.SCRATCH:
             return None
         writers = sorted(self.writers.get(buffer, ()))
