@@ -68,7 +68,7 @@ def test_check_applies_the_engine(call, repository):
     assert code == 0
     facts = json.loads(out)["models"][0]["facts"]
     assert facts["engine"].startswith("native ")
-    assert "4x3 on onnxruntime" in facts["why"]
+    assert "P 1 to 128 on onnxruntime" in facts["why"]
 
 
 @pytest.mark.parametrize(
