@@ -3,7 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tamis._base import DataError, MissingColumnError
@@ -20,6 +20,7 @@ def events_of(lists):
     return Events.of({"run": numbers, "luminosityBlock": numbers, "event": numbers, "Jet_pt": pt})
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy host takes seconds to draw
 @given(LISTS, st.data())
 def test_rows_equal_those_of_awkward(lists, data):
     events = events_of(lists)

@@ -24,7 +24,7 @@ from tamis.native.emission.blocking import (
 from tamis.native.emission.lanes import Lanes
 from tamis.native.emission.loops import Axis
 from tamis.native.emission.packing import FLOAT_WEIGHTS, PackedWeights, pack_weights
-from tamis.native.emission.tuning import CHUNK_BYTES, NEAR_SHARE_OF_WEIGHTS, STRAIGHT_TERMS
+from tamis.native.emission.tuning import POSITION_CHUNK_BYTES, NEAR_SHARE_OF_WEIGHTS, STRAIGHT_TERMS
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load
 from tamis.native.program import Contract
@@ -138,7 +138,7 @@ class _Contraction:
     def _in_chunks(self, loops: list[tuple[str, Axis]], across: PositionTile, turns: Axis) -> None:
         """Write loops over chunks of positions, outputs, and the positions of the chunk."""
         writer, count = self.writer, across.count
-        many = max(1, CHUNK_BYTES // (4 * self.terms * across.positions))
+        many = max(1, POSITION_CHUNK_BYTES // (4 * self.terms * across.positions))
         with writer.block(f"for (long first = 0; first < {count}; first += {many})"):
             writer.line(f"const long last = first + {many} < {count} ? first + {many} : {count};")
             for along in output_tiles(self.plan, self.weights.starts):

@@ -59,7 +59,7 @@ NEAR_EXCESS = 4
 # The share of the first-level cache beyond which the weights of a contraction take turns, and the bytes of positions that they do so for.
 # Timed on AVX2 (AMD Zen 3).
 NEAR_SHARE_OF_WEIGHTS = 0.5
-CHUNK_BYTES = 98304
+POSITION_CHUNK_BYTES = 98304
 # Weights from which on a contraction stores them as bfloat16 or int8 if these are exact. Timed: fewer gain nothing.
 MIN_PACKED_WEIGHTS = 4096
 
