@@ -24,7 +24,7 @@ from tamis.native.emission.blocking import (
 from tamis.native.emission.lanes import Lanes
 from tamis.native.emission.loops import Axis
 from tamis.native.emission.packing import FLOAT_WEIGHTS, PackedWeights, pack_weights
-from tamis.native.emission.tuning import POSITION_CHUNK_BYTES, NEAR_SHARE_OF_WEIGHTS, STRAIGHT_TERMS
+from tamis.native.emission.tuning import NEAR_SHARE_OF_WEIGHTS, POSITION_CHUNK_BYTES, STRAIGHT_TERMS
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load
 from tamis.native.program import Contract
