@@ -110,3 +110,38 @@ def test_native_works_without_python_headers(bundle_of, monkeypatch):
 def test_shipped_models_pass_the_gate(name):
     with tamis.open(name, "native") as session:
         assert session.verified
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory, parse_model):
+    """A model of two lists: the two largest elements of both together, and their mean."""
+    model = parse_model(
+        """lists (float[N, tracks] a, float[N, vertices] b) => (float[N, 2] most, float[N] mean) {
+            x = Concat <axis = 1> (a, b)
+            two = Constant <value_ints = [2]> ()
+            most, places = TopK <axis = 1> (x, two)
+            mean = ReduceMean <axes = [1], keepdims = 0> (x)
+        }"""
+    )
+    folder = tmp_path_factory.mktemp("lists")
+    return pack(model, folder / "lists.tamis", dims={"tracks": 5, "vertices": 3}).bundle
+
+
+def test_several_free_dimensions_need_no_sizes(lists):
+    rng = np.random.default_rng(0)
+    with tamis.open(lists, "native") as native, tamis.open(lists, "onnxruntime") as other:
+        assert "tracks 1 to 128 and vertices 1 to 128" in native.explanation
+        for tracks, vertices in ((1, 1), (2, 1), (7, 31), (128, 128), (129, 1), (5, 3)):
+            arrays = {
+                "a": rng.normal(size=(4, tracks)).astype(np.float32),
+                "b": rng.normal(size=(4, vertices)).astype(np.float32),
+            }
+            found, expected = native.run(**arrays), other.run(**arrays)
+            np.testing.assert_array_equal(found["most"], expected["most"])
+            np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(native.bind(**arrays)()[1], found["mean"])
+
+
+def test_named_sizes_of_several_dimensions_raise_the_bounds(lists):
+    with tamis.open(lists, "native", dims={"vertices": [300]}) as session:
+        assert "tracks 1 to 128 and vertices 1 to 300" in session.explanation

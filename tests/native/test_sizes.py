@@ -247,7 +247,8 @@ def test_a_size_that_the_model_does_not_admit_is_not_compiled(model_of):
 def test_sizes_between_are_as_if_they_had_been_evaluated(kind, model_of):
     shapes, model, sizes = MODELS[kind][2], model_of(kind), range(1, 61)
     events = [{name: np.zeros(shape, np.float32) for name, shape in shapes(n).items()} for n in sizes]
-    every, some = specialise_sizes(model, events, 30), specialise_sizes(model, events, 30, sizes)
+    free = np.array(sizes)[:, None]
+    every, some = specialise_sizes(model, events, 30), specialise_sizes(model, events, 30, free)
     assert every.rows == some.rows
     for row in range(every.rows):
         for name in every.types:
@@ -259,9 +260,44 @@ def test_sizes_between_are_as_if_they_had_been_evaluated(kind, model_of):
 
 def test_a_number_that_is_no_polynomial_is_not_interpolated():
     x, every = np.array([1, 2, 3, 4, 5, 6, 7, 20, 40, 60, 99, 100]), np.arange(1, 101)
-    assert polynomial(x, 3 * x * x - x, every).tolist() == (3 * every * every - every).tolist()
-    for y in (np.minimum(x, 50), x // 2, np.maximum(x, 70), 2 ** x.clip(max=40)):
-        assert polynomial(x, y, every) is None
+    column = x[:, None]
+    assert polynomial(column, 3 * x * x - x, every[:, None]).tolist() == (3 * every * every - every).tolist()
+    for y, between in (
+        (x // 2, every // 2),
+        ((2 * x + 5) // 3, (2 * every + 5) // 3),
+        (np.minimum(x, 7), np.minimum(every, 7)),
+    ):
+        assert polynomial(column, y, every[:, None]).tolist() == between.tolist()
+    for y in (np.where(x > 50, x + 1, x), np.maximum(x, 70), 2 ** x.clip(max=40)):
+        assert polynomial(column, y, every[:, None]) is None
+
+
+def test_polynomials_in_several_variables_are_exact():
+    rng = np.random.default_rng(0)
+    x, wanted = rng.integers(1, 129, (40, 2)), rng.integers(1, 1025, (100, 2))
+    for function in (
+        lambda a, b: a + b,
+        lambda a, b: (a + b) * (a + b + 1) // 2,
+        lambda a, b: 64 * a * b + 3,
+        lambda a, b: a * a * b - 7 * b,
+    ):
+        assert polynomial(x, function(*x.T), wanted).tolist() == function(*wanted.T).tolist()
+    assert polynomial(x, np.maximum(*x.T), wanted) is None
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_parts_that_no_size_needs_are_not_computed(kind, model_of):
+    """Sizes of which none leaves a rest: the code of the rest must not run, as it would write beyond the end of a row."""
+    shapes, model = MODELS[kind][2], model_of(kind)
+    rng = np.random.default_rng(9)
+    events = [
+        {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes(n).items()}
+        for n in (72, 96, 192)
+    ]
+    reference, built = Reference(model), build_sizes(model.SerializeToString(), events, 0)
+    for event, kernel in zip(events, open_kernels(built.sizes, batched=kind != "sequence"), strict=True):
+        (expected,) = reference(event).values()
+        np.testing.assert_allclose(kernel(list(event.values()))[0], expected, rtol=2e-5, atol=2e-5)
 
 
 def test_an_edge_block_contracts_each_particle_once_and_is_stored_by_particles(model_of):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
+import onnx
 
 from tamis._base import ModelError, VerificationError
 from tamis.bundle import Bundle, Signature, contiguous
@@ -15,15 +16,26 @@ from tamis.cbuild import find_compiler
 from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import first_difference, pass_gate
-from tamis.engines.size_range import MAX_SIZES, SizeRange, chosen_sizes, drawn, redrawn
-from tamis.native.build import Built, build, build_sizes
-from tamis.native.call import Kernel, open_kernel, open_kernels
+from tamis.engines.size_grid import SizeGrid
+from tamis.engines.size_range import (
+    MAX_SIZES,
+    SizeRange,
+    chosen_sizes,
+    drawn,
+    inner_dims,
+    redrawn,
+    sizes_of,
+)
+from tamis.native.build import Built, build, build_any_sizes, build_sizes
+from tamis.native.call import AnySizes, Kernel, open_kernel, open_kernels
 from tamis.native.compiler import FULL_PRECISION, example_event
+from tamis.native.specialise import admits
 
 OTHER_SIZES_ENGINE = (
     "onnxruntime"  # runs events of sizes that were not compiled: nothing is compiled after opening
 )
 
+ONE_ROW = "the native engine needs one output row per event"
 TRIED_EVENTS = 3  # random events of a size, of which one has to agree with the other engine
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -50,7 +62,7 @@ class NativeEngine(Engine):
             runner.compile(drawn(signature, {}))
             return runner
         try:
-            runner.compile_range(SizeRange.of(signature, options))
+            runner.compile_free(options, None)
         except ModelError:
             for sizes in chosen_sizes(signature, options):
                 runner.compile(drawn(signature, sizes))
@@ -72,7 +84,7 @@ class NativeEngine(Engine):
         others = engine.open(bundle, options)
         try:
             pass_gate(bundle, engine, others.run)
-            if not self._compile_range(runner, others, options, example, bundle):
+            if not self._compile_free(runner, others, options, example, bundle):
                 runner.compile(example)
                 for sizes in chosen_sizes(signature, options) if options.dims else []:
                     self._compile_verified(runner, others, drawn(signature, sizes), bundle)
@@ -83,7 +95,7 @@ class NativeEngine(Engine):
         runner.others_chunk = choose_chunk(bundle.manifest)
         return runner
 
-    def _compile_range(
+    def _compile_free(
         self,
         runner: _NativeRunner,
         others: Runner,
@@ -92,13 +104,12 @@ class NativeEngine(Engine):
         bundle: Bundle,
     ) -> bool:
         """Compile for a range of sizes, and compare some of them with the other engine; return False for a model that needs fixed sizes."""
-        signature = bundle.manifest.signature
         try:
-            compiled = runner.compile_range(SizeRange.of(signature, options, example))
+            checked = runner.compile_free(options, example)
         except ModelError as error:
             runner.why_fixed = str(error)
             return False
-        for event in compiled.checked():
+        for event in checked:
             self._compare(runner, others, event, bundle)
         return True
 
@@ -199,6 +210,8 @@ class _NativeRunner(Runner):
         self._compiled: dict[Shapes, Kernel] = {}
         self._range = ""  # of sizes that one code is for
         self.why_fixed = ""  # why code has fixed sizes
+        self._any: AnySizes | None = None
+        self._grid: SizeGrid | None = None  # the sizes that it is for
         self.others: Runner | None = None  # runs events of sizes that are not compiled
         self.others_chunk = DEFAULT_CHUNK  # events per call of it, so that its memory stays bounded
         self.has_one_size = all(
@@ -224,13 +237,40 @@ class _NativeRunner(Runner):
             self.run = kernel
         return kernel
 
-    def compile_range(self, sizes: SizeRange) -> SizeRange:
+    def compile_free(
+        self, options: Options, example: Mapping[str, np.ndarray] | None
+    ) -> list[Mapping[str, np.ndarray]]:
+        """Compile one code for all sizes of the free dimensions, or for those that are named; return events to check."""
+        if len(inner_dims(self._signature)) > 1:
+            try:
+                return self._compile_any(options, example)
+            except ModelError as error:
+                if not options.dims:
+                    raise
+                self.why_fixed = str(error)
+        return self._compile_range(SizeRange.of(self._signature, options, example)).checked()
+
+    def _compile_any(
+        self, options: Options, example: Mapping[str, np.ndarray] | None
+    ) -> list[Mapping[str, np.ndarray]]:
+        """Compile one code for all combinations of several free dimensions."""
+        model = onnx.load_model_from_string(self._model)
+        grid = SizeGrid.of(self._signature, options, example, admits(model))
+        built = build_any_sizes(
+            self._model, grid.events, grid.typical, free=grid.free, precision=self._precision
+        )
+        if self._batched and any(shape[:1] != ((1, False),) for shape in built.outputs):
+            raise ModelError(f"{ONE_ROW}; use engine='onnxruntime' or 'auto'")
+        self._any, self._grid, self._range = AnySizes(built, batched=self._batched), grid, str(grid)
+        return grid.checked(self._signature)
+
+    def _compile_range(self, sizes: SizeRange) -> SizeRange:
         """Compile one code for a range of sizes, and return those that the model admits."""
         built = build_sizes(
             self._model,
             sizes.events,
             sizes.typical,
-            variable=sizes.variable,
+            free=sizes.free,
             precision=self._precision,
         )
         for one in built.sizes:
@@ -246,15 +286,29 @@ class _NativeRunner(Runner):
         lead = built.inputs[0][:1]
         if self._batched and any(shape[:1] != lead for shape in built.outputs):
             raise ModelError(
-                f"the native engine needs one output row per event, but for {lead[0]} events the outputs have the shapes {built.outputs}; "
+                f"{ONE_ROW}, but for {lead[0]} events the outputs have the shapes {built.outputs}; "
                 "use engine='onnxruntime' or 'auto'"
             )
 
     def _key(self, arrays: Arrays) -> Shapes:
         return tuple(array.shape[self._lead :] for array in arrays)
 
+    def _kernel(self, arrays: Arrays) -> Kernel | None:
+        """Return the code for events of these sizes, if there is any."""
+        if self._any is None or self._grid is None:
+            return self._compiled.get(self._key(arrays))
+        lead = (1,) if self._batched else ()
+        shapes = tuple((*lead, *array.shape[self._lead :]) for array in arrays)
+        kernel = self._any.find(shapes)
+        if kernel is not None:
+            return kernel
+        names = [spec.name for spec in self._signature.inputs]
+        sizes = sizes_of(self._signature, dict(zip(names, arrays, strict=True)))
+        chosen = tuple(sizes[name] for name in self._grid.names)
+        return self._any.open(shapes, chosen) if self._grid.admits(chosen) else None
+
     def _run(self, arrays: Arrays) -> Arrays:
-        kernel = self._compiled.get(self._key(arrays))
+        kernel = self._kernel(arrays)
         if kernel is not None:
             return kernel(arrays)
         if self._signature.rows == "free" and len(arrays[0]) > self.others_chunk:
@@ -263,7 +317,7 @@ class _NativeRunner(Runner):
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Pass the addresses of the buffers once."""
-        kernel = self._compiled.get(self._key(arrays))
+        kernel = self._kernel(arrays)
         return (kernel or self._other_sizes()).bind(arrays, results)
 
     def _other_sizes(self) -> Runner:
@@ -276,6 +330,7 @@ class _NativeRunner(Runner):
     def close(self) -> None:
         """Drop the compiled code."""
         self._compiled.clear()
+        self._any = self._grid = None
         self.run = self._run
         if self.others is not None:
             self.others.close()

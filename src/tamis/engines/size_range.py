@@ -54,9 +54,9 @@ class SizeRange:
         return cls(tuple(combinations), tuple(events), typical)
 
     @property
-    def variable(self) -> list[int] | None:
-        """Return the size of each event, if there is one free dimension."""
-        return [next(iter(one.values())) for one in self.sizes] if len(self.sizes[0]) == 1 else None
+    def free(self) -> np.ndarray | None:
+        """Return the size of each event, (events, 1), if there is one free dimension."""
+        return np.array([list(one.values()) for one in self.sizes]) if len(self.sizes[0]) == 1 else None
 
     def only(self, shapes: AbstractSet[tuple[tuple[int, ...], ...]]) -> SizeRange:
         """Return the sizes whose inputs have some shapes."""

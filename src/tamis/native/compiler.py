@@ -106,10 +106,13 @@ def compile_sizes(
     typical: int,
     target: Target | None = None,
     precision: str = FULL_PRECISION,
-    variable: Sequence[int] | None = None,
+    free: np.ndarray | None = None,
 ) -> CompiledModel:
-    """Compile a model once for inputs of the shapes of every one of `events`; speed is decided by the shapes of event number `typical`."""
-    return _compiled(specialise_sizes(model, events, typical, variable), target, None, precision, None)
+    """Compile a model once for inputs of the shapes of every one of `events`; speed is decided by the shapes of event number `typical`.
+
+    `free` has the sizes of the free dimensions of each event; where these are several, the code takes other sizes as well.
+    """
+    return _compiled(specialise_sizes(model, events, typical, free), target, None, precision, None)
 
 
 def _compiled(
@@ -119,5 +122,7 @@ def _compiled(
     passes = pipeline or standard_pipeline(precision, tiled=not in_steps and graph.table is None)
     program = run_passes(lower(graph), passes.shared)
     wide, narrow = run_passes(program, passes.wide), run_passes(program, passes.narrow)
+    for name in graph.outputs if graph.table is not None and graph.table.free is not None else ():
+        list(map(str, graph.types[name].shape))  # callers need them as columns of the table
     module = emit(wide, narrow, target or find_target("avx512"), ways or Ways())
     return CompiledModel(graph, wide, narrow, module)

@@ -7,7 +7,8 @@ them is taken for it between them as well; where one is not, every size is evalu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -16,8 +17,11 @@ SMALLEST_ROWS, MIDDLE_ROWS, LARGEST_ROWS = (
     9,
     2,
 )  # sizes that are evaluated: the smallest, some between, the largest
+TERMS_ROWS = 2  # sizes between that are evaluated for each factor of a polynomial in several variables
 POLYNOMIAL_DEGREE = 3  # of the polynomials
-NEAR_INTEGER = 1e-6  # how far a polynomial may be from an integer, by rounding
+LARGEST_DIVISOR = 64  # of a size that is rounded down, as that after strides is
+PLACES_PER_DIVISOR = 4  # at least, so that a step is not taken for rounding
+DIVISOR = 6  # of their integer factors: n (n - 1) (n - 2) / 6 is one
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,21 @@ class Traced:
     known: Mapping[str, np.ndarray]
 
 
-def evaluated_rows(first: int, count: int) -> list[int]:
+def evaluated_rows(first: int, count: int, dimensions: int = 1) -> list[int]:
     """Return the rows to evaluate of those from `first` to below `count`; all if they are few."""
-    if count - first <= SMALLEST_ROWS + MIDDLE_ROWS + LARGEST_ROWS:
+    middle = MIDDLE_ROWS if dimensions == 1 else TERMS_ROWS * len(_powers(dimensions))
+    if count - first <= SMALLEST_ROWS + middle + LARGEST_ROWS:
         return list(range(first, count))
     begin, end = first + SMALLEST_ROWS, count - LARGEST_ROWS
-    between = {begin + (end - begin) * part // MIDDLE_ROWS for part in range(MIDDLE_ROWS)}
+    between = {begin + (end - begin) * part // middle for part in range(middle)}
     return sorted({*range(first, begin), *between, *range(end, count)})
 
 
-def interpolated(variable: Sequence[int], traced: Mapping[int, Traced]) -> list[Traced] | None:
-    """Return all rows, given some of them and the size of each row; None if an integer is not a polynomial in the size."""
+def interpolated(variable: np.ndarray, traced: Mapping[int, Traced]) -> list[Traced] | None:
+    """Return all rows from the first traced one on, given the sizes in each row, (rows, dimensions); None if an integer is not a polynomial in them."""
     rows = sorted(traced)
     every = range(rows[0], len(variable))
-    x, wanted = np.array([variable[row] for row in rows]), np.array([variable[row] for row in every])
+    x, wanted = variable[rows], variable[rows[0] :]
     shapes = _shapes(x, wanted, [traced[row].shapes for row in rows])
     if shapes is None:
         return None
@@ -89,11 +94,12 @@ def _tensor(
             return None
         table = np.stack(columns, axis=1)  # type: ignore[arg-type]
         return [row.reshape(last.shape).astype(last.dtype) for row in table]
-    fits = all(np.array_equal(last[_corner(one.shape)], one) for one in values)
-    return [last[_corner(shape)] for shape in shapes] if fits else None
+    fits = all(np.array_equal(last[corner(one.shape)], one) for one in values)
+    return [last[corner(shape)] for shape in shapes] if fits else None
 
 
-def _corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
+def corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the indices of the part of an array that has a shape and begins where the array does."""
     return tuple(slice(size) for size in shape)
 
 
@@ -101,13 +107,66 @@ def polynomial(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> np.ndarray |
     """Return integers at other places, of the polynomial that is exact at all given ones; None if no low degree fits."""
     if (y == y[0]).all():
         return np.full(len(wanted), y[0], np.int64)
-    if len(x) <= POLYNOMIAL_DEGREE + 2:
+    fitted = fit(x, y)
+    return None if fitted is None else fitted(wanted)
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """A sum of products of powers, divided by an integer and rounded down, and at most some number."""
+
+    factors: Mapping[tuple[int, ...], int]  # by the power of each variable
+    divisor: int = DIVISOR
+    most: int | None = None
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return its values at some places, (places, variables)."""
+        terms = (factor * (x**powers).prod(axis=1) for powers, factor in self.factors.items())
+        found = sum(terms, np.zeros(len(x), np.int64)) // self.divisor
+        return found if self.most is None else np.minimum(found, self.most)
+
+
+def fit(x: np.ndarray, y: np.ndarray) -> Polynomial | None:
+    """Return a polynomial, or a linear function that is rounded down or cut off, that is exact at all places, (places, variables); None if no such function is."""
+    found = _exact(x, y) or _rounded_down(x, y)
+    if found is None:
+        below = y < y.max()
+        found = _rounded_down(x[below], y[below])
+        found = None if found is None else replace(found, most=int(y.max()))
+    return found if found is not None and (found(x) == y).all() else None
+
+
+def _powers(dimensions: int, degree: int = POLYNOMIAL_DEGREE) -> list[tuple[int, ...]]:
+    return [one for one in product(range(degree + 1), repeat=dimensions) if sum(one) <= degree]
+
+
+def _factors(x: np.ndarray, y: np.ndarray, powers: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Return the factors of the closest polynomial."""
+    scale = float(x.max())
+    terms = np.stack([((x / scale) ** one).prod(axis=1) for one in powers], axis=1)
+    fitted = np.linalg.lstsq(terms, y.astype(np.float64), rcond=None)[0]
+    return np.array([one / scale ** sum(own) for one, own in zip(fitted, powers, strict=True)])
+
+
+def _exact(x: np.ndarray, y: np.ndarray) -> Polynomial | None:
+    powers = _powers(x.shape[1])
+    if len(x) <= len(powers):
         return None
-    scale = float(wanted.max())
-    fitted = np.polynomial.polynomial.polyfit(x / scale, y.astype(np.float64), POLYNOMIAL_DEGREE)
-    whole = [np.polynomial.polynomial.polyval(one / scale, fitted) for one in (x, wanted)]
-    rounded = [np.rint(one) for one in whole]
-    near = all(
-        (np.abs(a - b) <= NEAR_INTEGER * (1 + np.abs(b))).all() for a, b in zip(whole, rounded, strict=True)
-    )
-    return rounded[1].astype(np.int64) if near and (rounded[0] == y).all() else None
+    factors = DIVISOR * _factors(x, y, powers)
+    found = Polynomial({own: round(one) for one, own in zip(factors, powers, strict=True) if round(one)})
+    return found if (found(x) == y).all() else None
+
+
+def _rounded_down(x: np.ndarray, y: np.ndarray) -> Polynomial | None:
+    """Return the linear function with the smallest divisor; None unless the places leave only one."""
+    constant, *linear = powers = sorted(_powers(x.shape[1], 1), key=sum)
+    if len(x) <= 2 * len(powers):
+        return None
+    slopes = _factors(x, y, powers)[1:]
+    for divisor in range(1, 1 + min(LARGEST_DIVISOR, len(x) // PLACES_PER_DIVISOR)):
+        factors = np.rint(slopes * divisor).astype(np.int64)
+        least = y * divisor - x[:, [one.index(1) for one in linear]] @ factors
+        if least.max() == (least + divisor - 1).min():
+            whole = dict(zip(linear, factors.tolist(), strict=True)) | {constant: int(least.max())}
+            return Polynomial({own: one for own, one in whole.items() if one}, divisor)
+    return None

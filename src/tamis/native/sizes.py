@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,30 +28,55 @@ class SizeDependentError(ModelError):
     """A decision of the compiler differs from size to size."""
 
 
-class SizeTable:
-    """The integers of every size, a row for each number of particles."""
+@dataclass(frozen=True)
+class Formula:
+    """How a size follows from others, which are named by their integers in all rows."""
 
-    def __init__(self, rows: int, typical: int) -> None:
+    function: str  # an operator of Python's module, or min, max
+    operands: tuple[int | bytes, ...]
+
+
+class SizeTable:
+    """The integers of every size, a row for each number of particles.
+
+    With `free`, the sizes of several free dimensions in each row, the rows are examples, and code computes others when it runs.
+    """
+
+    def __init__(self, rows: int, typical: int, free: np.ndarray | None = None) -> None:
         """Begin without columns; decisions that do not change results are taken for the row `typical`."""
-        self.rows, self.typical = rows, typical
+        self.rows, self.typical, self.free = rows, typical, free
+        self.formulas: dict[bytes, Formula | None] = {}  # None: it is known from the graph
         self._columns: dict[bytes, int] = {}
 
     def column(self, values: np.ndarray) -> int:
         """Return the column of some integers."""
         return self._columns.setdefault(values.tobytes(), len(self._columns))
 
+    @property
+    def columns(self) -> list[bytes]:
+        """Return the integers of the columns that were asked for."""
+        return list(self._columns)
+
     def array(self) -> np.ndarray:
         """Return all columns that were asked for, (rows, columns)."""
         columns = [np.frombuffer(one, np.int64) for one in self._columns]
         return np.stack(columns, axis=1) if columns else np.zeros((self.rows, 0), np.int64)
 
-    def size(self, values: Sequence[int] | np.ndarray) -> int:
+    def size(self, values: Sequence[int] | np.ndarray, formula: Formula | None = None) -> int:
         """Return a size, or a plain integer if it is the same in every row."""
         array = np.asarray(values, np.int64)
-        return int(array[0]) if (array == array[0]).all() else Size(self, array)
+        if (array == array[0]).all():
+            return int(array[0])
+        if self.free is not None:
+            self.formulas.setdefault(array.tobytes(), formula)
+        return Size(self, array)
 
     def row(self) -> int:
         """Return the number of the row."""
+        if self.free is not None:
+            raise SizeDependentError(
+                "the native engine cannot compile one code for all sizes of several free dimensions: numbers would be stored for each of them"
+            )
         return self.size(np.arange(self.rows))
 
 
@@ -111,21 +137,26 @@ class Size(_Integer):
 
     def __neg__(self) -> int:
         """Return the negative of each row."""
-        return self.table.size(-self.values)
+        return 0 - self
 
     def __abs__(self) -> int:
         """Return the absolute value of each row."""
-        return self.table.size(abs(self.values))
+        return greatest(self, -self)
 
-    def _with(self, other: object, function: Callable[[Any, Any], Any]) -> Any:
+    def _with(self, other: object, name: str, *, reflected: bool = False) -> Any:
         """Return a function of two integers in each row; of the typical one for floats, which are estimates."""
+        function = getattr(operator, name)
         if isinstance(other, float):
-            return function(float(self.typical), other)
-        if isinstance(other, Size):
-            return self.table.size(function(self.values, other.values))
-        if isinstance(other, int | np.integer):
-            return self.table.size(function(self.values, np.int64(other)))
-        return NotImplemented
+            pair: Any = float(self.typical), other
+            return function(*(reversed(pair) if reflected else pair))
+        if not isinstance(other, Size | int | np.integer):
+            return NotImplemented
+        pair = self.values, (other.values if isinstance(other, Size) else np.int64(other))
+        operands: tuple[int | bytes, ...]
+        operands = self.values.tobytes(), (pair[1].tobytes() if isinstance(other, Size) else int(other))
+        if reflected:
+            pair, operands = pair[::-1], operands[::-1]
+        return self.table.size(function(*pair), Formula(name, operands))
 
     def _compared(self, other: object, function: Callable[[Any, Any], Any]) -> bool:
         if isinstance(other, float):
@@ -147,8 +178,8 @@ def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     return lambda a, b: function(b, a)
 
 
-def _operator(function: Callable[[Any, Any], Any]) -> Callable[[Size, object], Any]:
-    return lambda self, other: self._with(other, function)
+def _operator(name: str, *, reflected: bool = False) -> Callable[[Size, object], Any]:
+    return lambda self, other: self._with(other, name, reflected=reflected)
 
 
 def _comparison(function: Callable[[Any, Any], Any]) -> Callable[[Size, object], bool]:
@@ -156,9 +187,8 @@ def _comparison(function: Callable[[Any, Any], Any]) -> Callable[[Size, object],
 
 
 for _name in ("add", "sub", "mul", "floordiv", "mod"):
-    _function = getattr(operator, f"__{_name}__")
-    setattr(Size, f"__{_name}__", _operator(_function))
-    setattr(Size, f"__r{_name}__", _operator(_reflected(_function)))
+    setattr(Size, f"__{_name}__", _operator(_name))
+    setattr(Size, f"__r{_name}__", _operator(_name, reflected=True))
 for _name in ("lt", "le", "gt", "ge"):
     setattr(Size, f"__{_name}__", _comparison(getattr(operator, f"__{_name}__")))
 setattr(Size, "__truediv__", _divided)  # noqa: B010 - as those above
@@ -185,23 +215,25 @@ def is_fixed(*values: int) -> bool:
     return not any(isinstance(one, Size) for one in values)
 
 
-def row_by_row(function: Callable[..., int], *values: int) -> int:
-    """Return a function of integers, computed in each row."""
+def row_by_row(function: Callable[..., int], *values: int, name: str = "") -> int:
+    """Return a function of integers, computed in each row; its name is that of one that code can compute."""
     table = next((one.table for one in values if isinstance(one, Size)), None)
     if table is None:
         return function(*values)
     rows = [one.values if isinstance(one, Size) else np.full(table.rows, one) for one in values]
-    return table.size([function(*map(int, row)) for row in zip(*rows, strict=True)])
+    operands = tuple(one.values.tobytes() if isinstance(one, Size) else one for one in values)
+    found = [function(*map(int, row)) for row in zip(*rows, strict=True)]
+    return table.size(found, Formula(name, operands) if name else None)
 
 
 def least(*values: int) -> int:
     """Return the smallest integer in each row."""
-    return row_by_row(lambda *row: min(row), *values)
+    return row_by_row(lambda *row: min(row), *values, name="min")
 
 
 def greatest(*values: int) -> int:
     """Return the largest integer in each row."""
-    return row_by_row(lambda *row: max(row), *values)
+    return row_by_row(lambda *row: max(row), *values, name="max")
 
 
 def in_row(row: int, values: Sequence[int]) -> tuple[int, ...]:

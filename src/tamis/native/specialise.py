@@ -6,7 +6,7 @@ shapes) become constants. Nodes that no output needs are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import RANDOM_OPERATORS
 from tamis.native.graph import Attribute, Graph, Node, TensorType, Varying
-from tamis.native.interpolate import Traced, evaluated_rows, interpolated
+from tamis.native.interpolate import Traced, corner, evaluated_rows, interpolated
 from tamis.native.limits import OTHER_ENGINES, refuse_large, refuse_large_tensors
 from tamis.native.sizes import SizeTable
 
@@ -47,23 +47,27 @@ def specialise_sizes(
     model: onnx.ModelProto,
     events: Sequence[Mapping[str, np.ndarray]],
     typical: int,
-    variable: Sequence[int] | None = None,
+    free: np.ndarray | None = None,
 ) -> Graph:
     """Return the graph of events of several sizes, given an example of each, the smallest first; `typical` is the number of one of them.
 
-    The smallest ones may be too small for the model; its tables have no rows for them. If the size is that of one dimension, `variable` has it for
-    each event, and not all of them are evaluated.
+    The smallest ones may be too small for the model; its tables have no rows for them. With `free`, the sizes of the free dimensions of each event,
+    (events, dimensions), not all of them are evaluated. Where these are several, the events are examples, all of which the model takes, the last one
+    with the largest size of each dimension; code computes what follows from other sizes.
     """
     model = _inlined(model)
     refuse_large(model, events[-1])
     tracer = _SizeTracer(model)
-    first = next((row for row in range(len(events) - 1) if tracer.admits(events[row])), len(events) - 1)
-    rows = range(first, len(events)) if variable is None else evaluated_rows(first, len(events))
-    traced = {row: tracer.trace(events[row]) for row in rows}
-    found = None if variable is None else interpolated(variable, traced)
+    several = free is not None and free.shape[1] > 1
+    first = 0
+    if not several:
+        first = next((row for row in range(len(events) - 1) if tracer.admits(events[row])), len(events) - 1)
+    if several:
+        tracer.compute_numbers(events[0], events[-1])
+    traced, found = _evaluated(tracer, events, first, free)
     if found is None:
         found = [traced.get(row) or tracer.trace(events[row]) for row in range(first, len(events))]
-    table = SizeTable(len(found), max(0, typical - first))
+    table = SizeTable(len(found), max(0, typical - first), free if several else None)
     return Graph(
         _inputs(tracer.model, found[0].known),
         tuple(one.name for one in tracer.model.graph.output),
@@ -77,6 +81,21 @@ def specialise_sizes(
     )
 
 
+def admits(model: onnx.ModelProto) -> Callable[[Mapping[str, np.ndarray]], bool]:
+    """Return a function that returns whether a model takes events of a size."""
+    return _SizeTracer(_inlined(model)).admits
+
+
+def _evaluated(
+    tracer: _SizeTracer, events: Sequence[Mapping[str, np.ndarray]], first: int, free: np.ndarray | None
+) -> tuple[dict[int, Traced], list[Traced] | None]:
+    """Return the rows that were evaluated, and all of them if the others follow from those."""
+    if free is None:
+        return {row: tracer.trace(events[row]) for row in range(first, len(events))}, None
+    traced = {row: tracer.trace(events[row]) for row in evaluated_rows(first, len(events), free.shape[1])}
+    return traced, interpolated(free, traced)
+
+
 class _SizeTracer:
     """Evaluates a model on events of several sizes, of which all must have the same nodes."""
 
@@ -85,6 +104,7 @@ class _SizeTracer:
         self.nodes: tuple[Node, ...] = ()
         self.dtypes: dict[str, np.dtype] = {}
         self._used: set[str] = set()
+        self._computed: set[str] = set()
 
     def admits(self, event: Mapping[str, np.ndarray]) -> bool:
         """Return whether the model takes events of this size: some need a few particles, such as the neighbours of each."""
@@ -94,6 +114,18 @@ class _SizeTracer:
             return False
         return True
 
+    def compute_numbers(self, smallest: Mapping[str, np.ndarray], largest: Mapping[str, np.ndarray]) -> None:
+        """Leave what differs between two sizes and is not an integer, such as a mean's divisor, to the code."""
+        one, other = (
+            _known(self.model.graph, self._evaluator.trace(dict(event))) for event in (smallest, largest)
+        )
+        for name, value in one.items():
+            is_part = value.ndim == other[name].ndim and np.array_equal(
+                other[name][corner(value.shape)], value
+            )
+            if value.dtype.kind == "f" and not is_part:
+                self._computed.add(name)
+
     def trace(self, event: Mapping[str, np.ndarray]) -> Traced:
         """Return what depends on the size of an event."""
         values = self._evaluator.trace(dict(event))
@@ -101,6 +133,7 @@ class _SizeTracer:
         model = self.model
         if any(_is_decided(node, constants) for node in model.graph.node):
             model, values, constants = _traced(model, event)
+        constants = {name: value for name, value in constants.items() if name not in self._computed}
         refuse_large_tensors(values)
         nodes = self.nodes
         if not nodes or model is not self.model:

@@ -16,6 +16,7 @@ from tamis.cbuild import COMPILE_FLAGS, CacheEntry, Compiler, cached, compile_sh
 from tamis.native.build.timing import timed
 from tamis.native.compiler import FULL_PRECISION, CompiledModel, Pipeline, compile_model, compile_sizes
 from tamis.native.emission import Ways
+from tamis.native.sizes import Size
 from tamis.native.targets import Target, host_target
 
 OBJECT, CONSTANTS = "code.so", "constants.bin"
@@ -44,6 +45,22 @@ class BuiltSizes:
     """Compiled code for events of several sizes, with what is needed to call it for each."""
 
     sizes: tuple[Built, ...]
+
+
+@dataclass(frozen=True)
+class BuiltAnySizes:
+    """Compiled code that computes what follows from the sizes of several free dimensions, and what is needed to call it.
+
+    An axis of an output is an integer, or where it varies the column of the row of sizes that it is in.
+    """
+
+    path: Path
+    constants: np.ndarray
+    scratch_floats: int
+    columns: int  # of a row of sizes, which follow the constants
+    outputs: tuple[tuple[tuple[int, bool], ...], ...]  # integers, and whether they are columns
+    types: tuple[str, ...]
+    cycles: float
 
 
 def build(
@@ -101,36 +118,16 @@ def build_sizes(
     events: Sequence[Mapping[str, np.ndarray]],
     typical: int,
     *,
-    variable: Sequence[int] | None = None,
+    free: np.ndarray | None = None,
     target: Target | None = None,
     compiler: Compiler | None = None,
     precision: str = FULL_PRECISION,
 ) -> BuiltSizes:
     """Compile a model once for events with the shapes of each example, or return what the cache has.
 
-    `variable` is the size of each, if it is that of one dimension.
+    `free` has the sizes of the free dimensions of each.
     """
-    target, compiler = target or host_target(), compiler or find_compiler()
-    shapes = [[(name, array.shape, array.dtype.str) for name, array in event.items()] for event in events]
-    key = key_of(
-        model, shapes, typical, target, target.source(), precision, compiler, COMPILE_FLAGS, _compiler_sources(),
-        library_versions(FOLDING_LIBRARIES),
-    )  # fmt: skip
-
-    def make(folder: Path) -> dict[str, object]:
-        made = compile_sizes(onnx.load_model_from_string(model), events, typical, target, precision, variable)
-        module, graph = made.module, made.graph
-        compile_shared(compiler, module.code, folder / OBJECT, target.flags)
-        (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
-        return {
-            "scratch_floats": module.scratch_floats,
-            "inputs": [[graph.shape_in(row, name) for name in graph.inputs] for row in range(graph.rows)],
-            "outputs": [[graph.shape_in(row, name) for name in graph.outputs] for row in range(graph.rows)],
-            "types": [graph.types[name].dtype.name for name in (*graph.inputs, *graph.outputs)],
-            "cycles": module.cycles,
-        }
-
-    entry = cached(key, make)
+    entry = _sizes_entry(model, events, typical, free, target, compiler, precision)
     facts, constants = entry.facts, _constants(entry)
     return BuiltSizes(
         tuple(
@@ -147,6 +144,69 @@ def build_sizes(
             for row, (inputs, outputs) in enumerate(zip(facts["inputs"], facts["outputs"], strict=True))
         )
     )
+
+
+def build_any_sizes(
+    model: bytes,
+    events: Sequence[Mapping[str, np.ndarray]],
+    typical: int,
+    *,
+    free: np.ndarray,
+    target: Target | None = None,
+    compiler: Compiler | None = None,
+    precision: str = FULL_PRECISION,
+) -> BuiltAnySizes:
+    """Compile a model once for all sizes of several free dimensions, or return what the cache has; the events are examples of them."""
+    entry = _sizes_entry(model, events, typical, free, target, compiler, precision)
+    facts = entry.facts
+    return BuiltAnySizes(
+        path=entry.path / OBJECT,
+        constants=_constants(entry),
+        scratch_floats=facts["scratch_floats"],
+        columns=facts["columns"],
+        outputs=tuple(tuple((int(a), bool(b)) for a, b in shape) for shape in facts["output_axes"]),
+        types=tuple(facts["types"]),
+        cycles=facts["cycles"],
+    )
+
+
+def _sizes_entry(
+    model: bytes,
+    events: Sequence[Mapping[str, np.ndarray]],
+    typical: int,
+    free: np.ndarray | None,
+    target: Target | None,
+    compiler: Compiler | None,
+    precision: str,
+) -> CacheEntry:
+    target, compiler = target or host_target(), compiler or find_compiler()
+    shapes = [[(name, array.shape, array.dtype.str) for name, array in event.items()] for event in events]
+    key = key_of(
+        model, shapes, typical, "" if free is None else free.shape, target, target.source(), precision, compiler,
+        COMPILE_FLAGS, _compiler_sources(), library_versions(FOLDING_LIBRARIES),
+    )  # fmt: skip
+
+    def make(folder: Path) -> dict[str, object]:
+        made = compile_sizes(onnx.load_model_from_string(model), events, typical, target, precision, free)
+        module, graph = made.module, made.graph
+        compile_shared(compiler, module.code, folder / OBJECT, target.flags)
+        (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
+        return {
+            "scratch_floats": module.scratch_floats,
+            "columns": module.columns,
+            "inputs": [[graph.shape_in(row, name) for name in graph.inputs] for row in range(graph.rows)],
+            "outputs": [[graph.shape_in(row, name) for name in graph.outputs] for row in range(graph.rows)],
+            "output_axes": [[_axis(one) for one in graph.types[name].shape] for name in graph.outputs],
+            "types": [graph.types[name].dtype.name for name in (*graph.inputs, *graph.outputs)],
+            "cycles": module.cycles,
+        }
+
+    return cached(key, make)
+
+
+def _axis(size: int) -> tuple[int, bool]:
+    """Return an integer and False, or the column of a size and True."""
+    return (size.table.column(size.values), True) if isinstance(size, Size) else (size, False)
 
 
 def _constants(entry: CacheEntry) -> np.ndarray:

@@ -68,10 +68,10 @@ class _Trial:
         return perf_counter_ns() - begin
 
 
-def aligned(values: np.ndarray) -> np.ndarray:
-    """Return a copy of float32 values that begins at a cache line."""
-    room = np.empty(values.nbytes + CACHE_LINE_BYTES, np.uint8)
+def aligned(values: np.ndarray, more: int = 0) -> np.ndarray:
+    """Return a copy of float32 values that begins at a cache line, with space for `more` of them."""
+    room = np.empty(values.nbytes + 4 * more + CACHE_LINE_BYTES, np.uint8)
     start = -room.ctypes.data % CACHE_LINE_BYTES
-    copy = room[start : start + values.nbytes].view(np.float32)
-    copy[:] = values
+    copy = room[start : start + values.nbytes + 4 * more].view(np.float32)
+    copy[: values.size] = values
     return copy

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,37 +40,45 @@ def open_kernels(
     use_extension: bool = True,
 ) -> list[Kernel]:
     """Load compiled code once, with a kernel for each size of events; they share weights and scratch."""
-    library, weights = _load(sizes[0]), aligned(sizes[0].constants)
+    library, weights = load_library(sizes[0].path), aligned(sizes[0].constants)
     extension = load_extension(compiler or find_compiler()) if use_extension else None
     kernels: list[Kernel] = []
     first: Any = None
     for built in sizes:
-        code = _loaded(library, weights, built, batched=batched)
-        kernel: Kernel
-        if extension is None:
-            kernel = CtypesKernel(code, first)
-        else:
-            shared = {} if first is None else {"shares": first}
-            kernel = extension.Program(
-                address=code.address,
-                keep=code.library,
-                weights=code.weights,
-                scratch_floats=built.scratch_floats,
-                inputs=built.inputs,
-                outputs=built.outputs,
-                group=code.group,
-                release=code.release,
-                piece=code.piece,
-                error=InputMismatchError,
-                row=built.row,
-                **shared,
-            )
+        kernel = plain_kernel(extension, loaded(library, weights, built, batched=batched), first)
         first = first or kernel
-        if any(dtype != "float32" for dtype in built.types):
-            count = len(built.inputs)
-            kernel = CastingKernel(kernel, built.types[:count], built.types[count:])
-        kernels.append(kernel)
+        kernels.append(cast(kernel, built.types, len(built.inputs)))
     return kernels
+
+
+def plain_kernel(extension: ModuleType | None, code: LoadedCode, shares: Any) -> Kernel:
+    """Return a kernel of code for floats, with the scratch of another one if there is one."""
+    if extension is None:
+        return CtypesKernel(code, shares)
+    built = code.built
+    shared = {} if shares is None else {"shares": shares}
+    kernel: Kernel = extension.Program(
+        address=code.address,
+        keep=code.library,
+        weights=code.weights,
+        scratch_floats=built.scratch_floats,
+        inputs=built.inputs,
+        outputs=built.outputs,
+        group=code.group,
+        release=code.release,
+        piece=code.piece,
+        error=InputMismatchError,
+        row=built.row,
+        **shared,
+    )
+    return kernel
+
+
+def cast(kernel: Kernel, types: Sequence[str], inputs: int) -> Kernel:
+    """Return a kernel that takes and returns the types of the model."""
+    if all(dtype == "float32" for dtype in types):
+        return kernel
+    return CastingKernel(kernel, tuple(types[:inputs]), tuple(types[inputs:]))
 
 
 def load_extension(compiler: Compiler) -> ModuleType | None:
@@ -84,9 +93,10 @@ def _extension_source() -> str:
     return version + (files("tamis.native.call") / "call.c").read_text(encoding="utf-8")
 
 
-def _load(built: Built) -> ctypes.CDLL:
+def load_library(path: Path) -> ctypes.CDLL:
+    """Load a shared object."""
     try:
-        library = ctypes.CDLL(str(built.path))
+        library = ctypes.CDLL(str(path))
         library.tamis_run  # noqa: B018 - AttributeError if it is missing
     except (OSError, AttributeError) as error:
         raise ModelError(
@@ -95,7 +105,8 @@ def _load(built: Built) -> ctypes.CDLL:
     return library
 
 
-def _loaded(library: ctypes.CDLL, weights: np.ndarray, built: Built, *, batched: bool) -> LoadedCode:
+def loaded(library: ctypes.CDLL, weights: np.ndarray, built: Built, *, batched: bool) -> LoadedCode:
+    """Return code with what a kernel needs to call it."""
     ns = max(1.0, built.cycles / CYCLES_PER_NS)
     return LoadedCode(
         library=library,

@@ -56,7 +56,9 @@ def _tiles_of_any(size: int, most: int) -> list[tuple[int, int]]:
     """Cut a size that is known only at run time: as many of the largest tiles as fit, then smaller ones."""
     found, left = [], size
     while most >= 1:
-        found.append((left // most, most))
+        count = left // most
+        if not is_fixed(count) or count:  # none of this size at any number of particles
+            found.append((count, most))
         left = left % most
         most = most // 2 if most > 1 else 0
         if left == 0:

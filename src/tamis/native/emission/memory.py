@@ -17,6 +17,8 @@ from tamis.native.sizes import largest
 from tamis.native.targets import Target
 from tamis.native.view import Buffer, Role
 
+SLACK_LINES = 2  # cache lines beyond the constants
+
 
 class Blob:
     """Arrays one after the other, each at a multiple of a cache line; equal ones are stored once."""
@@ -40,9 +42,14 @@ class Blob:
             self._floats += padded.size
         return offset
 
+    @property
+    def end(self) -> int:
+        """Return the number of floats of the array."""
+        return self._floats + SLACK_LINES * LINE_FLOATS
+
     def array(self) -> np.ndarray:
         """Return all of it, and two cache lines more, since vectors may be read beyond the end."""
-        return np.concatenate([*self._pieces, np.zeros(2 * LINE_FLOATS, np.float32)])
+        return np.concatenate([*self._pieces, np.zeros(SLACK_LINES * LINE_FLOATS, np.float32)])
 
 
 def layout(program: Program, target: Target, blob: Blob, count: int, *, wide: bool) -> Mode:

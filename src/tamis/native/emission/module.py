@@ -18,6 +18,7 @@ from tamis.native.emission import (  # noqa: F401 - each registers the emission 
     tiled,
 )
 from tamis.native.emission.estimate import estimate
+from tamis.native.emission.formulas import emit_sizes
 from tamis.native.emission.memory import Blob, layout
 from tamis.native.emission.mode import Mode
 from tamis.native.emission.tuning import SLACK_FLOATS
@@ -51,6 +52,7 @@ class Module:
     outputs: tuple[int, ...]
     ways: tuple[Way, ...]
     cycles: float  # of one event, estimated
+    columns: int = 0  # of the rows of sizes after the constants, which `tamis_sizes` fills
 
     def with_costs(self, cost: Sequence[float]) -> Module:
         """Return the module with batches split for the lowest cost, given that of each kernel."""
@@ -82,12 +84,15 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
         kernels.append(Way(name, count * target.lanes if is_wide else count, is_wide))
         costs.append(estimate(mode, program.statements))
     _run(writer, narrow, kernels, blob)
+    if narrow.table is not None and narrow.table.free is not None:
+        emit_sizes(writer, narrow.table)
     inputs, outputs = (
         tuple(largest(one.elements) for one in group) for group in (narrow.inputs, narrow.outputs)
     )
     code = f"{target.source()}\n{writer.text()}"
     constants, floats = blob.array(), scratch + SLACK_FLOATS
-    module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs))
+    columns = 0 if narrow.table is None or narrow.table.free is None else len(narrow.table.columns)
+    module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs), columns)
     return module.with_costs(costs)
 
 
@@ -170,7 +175,7 @@ def _transposes(writer: Writer, mode: Mode, program: Program, name: str) -> None
 def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -> None:
     """Write the public function, which calls the kernels that the table at the beginning of the constants names.
 
-    With sizes, the row of their table is in the upper half of `n`.
+    With sizes, the row of their table is in the upper half of `n`. The table is among the constants; where sizes are computed, its rows follow these.
     """
     xs = [(f"x{i}", buffer.elements) for i, buffer in enumerate(program.inputs)]
     ys = [(f"y{i}", buffer.elements) for i, buffer in enumerate(program.outputs)]
@@ -198,7 +203,8 @@ def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -
         if program.table is not None:
             writer.declare(first, "d")
             sizes = program.table.array()
-            at = blob.add(sizes.ravel().view(np.float32))
+            is_filled = program.table.free is None
+            at = blob.add(sizes.ravel().view(np.float32)) if is_filled else blob.end
             writer.lines[first:first] = [
                 f"  const long *d = (const long *)(w + {at}) + (n >> {ROW_BITS}) * {sizes.shape[1]};",
                 f"  n &= (1L << {ROW_BITS}) - 1;",

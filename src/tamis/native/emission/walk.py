@@ -161,7 +161,7 @@ def best_vector(mode: Mode, axes: Sequence[Axis], first_read: int) -> int:
     best, least = 0, float("inf")
     total = prod(typical(axis.size) for axis in axes)
     for number, axis in enumerate(axes):
-        vectors = total // typical(axis.size) * -(-typical(axis.size) // mode.lanes)
+        vectors = total // max(1, typical(axis.size)) * -(-typical(axis.size) // mode.lanes)
         cost = 1.0 if axis.strides[0] == 1 else float(mode.lanes)
         for stride in axis.strides[first_read:]:
             cost += READ_COSTS.get(stride, mode.lanes / 2)

@@ -46,7 +46,7 @@ class Writer:
     def loop(self, counter: str, count: int, step: int = 1) -> Iterator[None]:
         """Write lines in a loop; a block with a constant counter, if there is one turn."""
         if is_fixed(count) and count <= step:
-            with self.block():
+            with self.block("" if count else "if (0)"):
                 self.line(f"const long {counter} = 0; (void){counter};")
                 yield
         else:

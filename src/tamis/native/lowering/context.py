@@ -12,11 +12,14 @@ import numpy as np
 from tamis._base import ModelError
 from tamis.native.expression import Expression, Load, Number, cost, expand, reshaped
 from tamis.native.graph import Graph, Node, Varying
+from tamis.native.interpolate import corner
 from tamis.native.limits import LARGEST_EXACT_INTEGER, MOST_STATEMENTS, OTHER_ENGINES
 from tamis.native.program import Map, Program, Statement
-from tamis.native.sizes import Size, greatest, largest, typical
+from tamis.native.sizes import Size, SizeDependentError, greatest, largest, typical
 from tamis.native.thresholds import DEEPEST_EXPRESSION, RECOMPUTED_COST, RECOMPUTED_ELEMENTS
 from tamis.native.view import Buffer, Role, View
+
+MOST_TABULATED = 1 << 16  # numbers of a constant that a size is looked up in
 
 
 class Context:
@@ -93,13 +96,18 @@ class Context:
         if flat.size and (flat == flat[0]).all():
             return Number(float(flat[0]), shape)
         whole = max(rows, key=lambda one: one.size)
-        if whole.shape == most and all((whole[_corner(one.shape)] == one).all() for one in rows):
+        if whole.shape == most and all((whole[corner(one.shape)] == one).all() for one in rows):
             view = self.constant_value(whole, name)
             assert isinstance(view, Load)  # noqa: S101 - not all elements are equal
             return Load(replace(view.view, shape=shape))
+        sizes = varying.integers()
+        if varying.table.free is not None and sizes is not None and sizes.size == 1:
+            return Load(
+                replace(self._function_of(float, sizes.item(), name), shape=shape, strides=(0,) * len(shape))
+            )
         every = np.zeros((len(rows), *most), whole.dtype)
         for row, one in enumerate(rows):
-            every[row : row + 1][(slice(None), *_corner(one.shape))] = one
+            every[row : row + 1][(slice(None), *corner(one.shape))] = one
         view = self.constant_value(every, name)
         assert isinstance(view, Load)  # noqa: S101
         return Load(replace(view.view.at(0, varying.table.row()), shape=shape))
@@ -115,8 +123,21 @@ class Context:
         """Return a number that depends on a size."""
         if not isinstance(size, Size):
             return Number(function(size))
+        if size.table.free is not None:
+            return Load(self._function_of(function, size))
         rows = tuple(np.array(function(int(one)), np.float32) for one in size.values)
         return self.varying_value(Varying(size.table, rows))
+
+    def _function_of(self, function: Callable[[int], float], size: Size, name: str = "c") -> View:
+        """Return a number that depends on a size, from a constant with the number for each size."""
+        smallest = int(size.values.min())
+        if size.largest - smallest > MOST_TABULATED:
+            raise SizeDependentError(
+                f"the native engine cannot compile one code for all sizes: {name!r} would be a table of {size.largest - smallest + 1} numbers"
+            )
+        every = [function(one) for one in range(smallest, size.largest + 1)]
+        buffer = self.constant_buffer(np.array(every, np.float32), name)
+        return View.whole(buffer, (len(every),)).at(0, size - smallest)
 
     def constant_value(self, array: np.ndarray, name: str = "c") -> Expression:
         """Return a constant: a number if all its elements are equal, else a new buffer."""
@@ -218,10 +239,6 @@ class Context:
         """Return one index of an axis, without that axis."""
         shape = value.shape[:axis] + value.shape[axis + 1 :]
         return value.moved(lambda view: view.at(axis, index), shape)
-
-
-def _corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(slice(size) for size in shape)
 
 
 def unsupported(node: Node, why: str) -> ModelError:
