@@ -14,6 +14,7 @@ import onnx.inliner
 
 from tamis._base import ModelError, UsageError, did_you_mean, library_versions, utc_timestamp
 from tamis.bundle.choose_golden import MAX_GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
+from tamis.bundle.choose_sizes import choose_sizes
 from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
 from tamis.bundle.importers import (
@@ -87,6 +88,9 @@ def pack(
         samples = match_samples(samples, signature, by_order=not is_onnx)
         guess = signature if signature.rows == "fixed" else signature.model_copy(update={"rows": "none"})
         check_samples(samples, guess)  # report wrong shapes before the evaluation
+    else:
+        sizes, size_notes = choose_sizes(proto, signature, dims)
+        dims, notes = {**dims, **sizes}, notes + size_notes
     signature, row_notes = prove_rows(signature, reference, samples, dims)
     notes += row_notes
     if samples is None:
