@@ -13,7 +13,7 @@ from tamis.bundle.sample import DEFAULT_FREE_DIMENSION, draw_inputs, free_sizes
 from tamis.bundle.signature import Signature
 
 LARGEST_TRIED = 128  # particles
-SPARE = 8  # particles beyond the smallest number, so that not all of them are neighbours of each
+SPARE_PARTICLES = 8  # particles beyond the smallest number, so that not all of them are neighbours of each
 
 
 def choose_sizes(
@@ -43,7 +43,7 @@ def choose_sizes(
     least = next((size for size in (*larger, *smaller) if takes(size)), None)
     if least is None:
         return {}, []
-    chosen = least + SPARE if takes(least + SPARE) else least
+    chosen = least + SPARE_PARTICLES if takes(least + SPARE) else least
     why = f"the model takes {least}, but not {DEFAULT_FREE_DIMENSION}"
     return dict.fromkeys(names, chosen), [
         f"{' and '.join(f'{name}={chosen}' for name in names)}, as {why} (change it with --dims)"
