@@ -15,10 +15,10 @@ from tamis.cbuild import find_compiler
 from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import first_difference, pass_gate
-from tamis.engines.size_range import MAX_SIZES, SizeRange, chosen_sizes, drawn, redrawn
 from tamis.native.build import Built, build, build_sizes
 from tamis.native.call import Kernel, open_kernel, open_kernels
 from tamis.native.compiler import FULL_PRECISION, example_event
+from tamis.native.size_range import MAX_SIZES, SizeRange, chosen_sizes, drawn, redrawn
 
 OTHER_SIZES_ENGINE = (
     "onnxruntime"  # runs events of sizes that were not compiled: nothing is compiled after opening
@@ -50,9 +50,9 @@ class NativeEngine(Engine):
             runner.compile(drawn(signature, {}))
             return runner
         try:
-            runner.compile_range(SizeRange.of(signature, options))
+            runner.compile_range(SizeRange.of(signature, options.dims))
         except ModelError:
-            for sizes in chosen_sizes(signature, options):
+            for sizes in chosen_sizes(signature, options.dims):
                 runner.compile(drawn(signature, sizes))
         self._add_other_sizes(runner, find_engine(OTHER_SIZES_ENGINE).load(model, signature, options))
         return runner
@@ -61,7 +61,7 @@ class NativeEngine(Engine):
         """Compile for a range of sizes, or for those of the golden events and of `options.dims`; verified ONNX Runtime runs events of other sizes."""
         signature = bundle.manifest.signature
         if options.dims:
-            chosen_sizes(signature, options, MAX_SIZES)  # checks the names
+            chosen_sizes(signature, options.dims, MAX_SIZES)  # checks the names
         runner = _NativeRunner(bundle.model_bytes, signature, self.precision)
         example = example_event(bundle)
         if runner.has_one_size:
@@ -74,7 +74,7 @@ class NativeEngine(Engine):
             pass_gate(bundle, engine, others.run)
             if not self._compile_range(runner, others, options, example, bundle):
                 runner.compile(example)
-                for sizes in chosen_sizes(signature, options) if options.dims else []:
+                for sizes in chosen_sizes(signature, options.dims) if options.dims else []:
                     self._compile_verified(runner, others, drawn(signature, sizes), bundle)
         except BaseException:
             others.close()
@@ -94,7 +94,7 @@ class NativeEngine(Engine):
         """Compile for a range of sizes, and compare some of them with the other engine; return False for a model that needs fixed sizes."""
         signature = bundle.manifest.signature
         try:
-            compiled = runner.compile_range(SizeRange.of(signature, options, example))
+            compiled = runner.compile_range(SizeRange.of(signature, options.dims, example))
         except ModelError as error:
             runner.why_fixed = str(error)
             return False

@@ -51,17 +51,19 @@ class Module:
     outputs: tuple[int, ...]
     ways: tuple[Way, ...]
     cycles: float  # of one event, estimated
+    header: int = 0  # where the constants have the table that splits batches
 
     def with_costs(self, cost: Sequence[float]) -> Module:
         """Return the module with batches split for the lowest cost, given that of each kernel."""
         constants = self.constants.copy()
-        constants[:HEADER] = header(cut(self.ways, cost))
+        constants[self.header : self.header + HEADER] = header(cut(self.ways, cost))
         return replace(self, constants=constants)
 
 
-def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
-    """Write a program in C, given its statements for wide and for narrow kernels."""
-    blob, writer = Blob(), Writer()
+def emit(wide: Program, narrow: Program, target: Target, ways: Ways, blob: Blob | None = None) -> Module:
+    """Write a program in C, given its statements for wide and for narrow kernels; `blob` collects the constants of several modules."""
+    blob, writer = Blob() if blob is None else blob, Writer()
+    start = blob.reserve(HEADER)
     if narrow.table is not None:
         ways = replace(ways, wide=(), narrow=(1,))
     scratch = 0
@@ -81,13 +83,13 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
             _transposes(writer, mode, program, name)
         kernels.append(Way(name, count * target.lanes if is_wide else count, is_wide))
         costs.append(estimate(mode, program.statements))
-    _run(writer, narrow, kernels, blob)
+    _run(writer, narrow, kernels, blob, start)
     inputs, outputs = (
         tuple(largest(one.elements) for one in group) for group in (narrow.inputs, narrow.outputs)
     )
     code = f"{target.source()}\n{writer.text()}"
     constants, floats = blob.array(), scratch + SLACK_FLOATS
-    module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs))
+    module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs), start)
     return module.with_costs(costs)
 
 
@@ -167,8 +169,8 @@ def _transposes(writer: Writer, mode: Mode, program: Program, name: str) -> None
                 )
 
 
-def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -> None:
-    """Write the public function, which calls the kernels that the table at the beginning of the constants names.
+def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob, start: int) -> None:
+    """Write the public function, which calls the kernels that the table at `start` of the constants names.
 
     With sizes, the row of their table is in the upper half of `n`.
     """
@@ -178,7 +180,7 @@ def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -
     shared = "w, s" if program.table is None else "w, s, d"
     head = "void tamis_run(const float *w, float *s, const float *const *in, float *const *out, long n)"
     with writer.block(f'__attribute__((visibility("default"))) {head}'):
-        writer.line("const unsigned char *way = (const unsigned char *)w;")
+        writer.line(f"const unsigned char *way = (const unsigned char *)(w + {start});")
         first = len(writer.lines)
         for number, (name, _) in enumerate(xs):
             writer.line(f"const float *{name} = in[{number}];")
