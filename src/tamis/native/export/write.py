@@ -32,7 +32,7 @@ Dims = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class CExport:
-    """What was written: the folder, its interface, and why sizes are fixed that the model leaves free."""
+    """The folder of an export, its function, the run-time sizes, and why sizes are fixed that the model leaves free."""
 
     folder: Path
     name: str
