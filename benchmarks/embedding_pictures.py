@@ -106,7 +106,8 @@ def cpp(names: dict[str, Any], output: Path) -> None:
             )
         axes[1].set_xlabel("constituents of the jet")
         axes[1].set_ylabel("plugin - Python [$10^{-7}$]")
-        axes[1].legend()
+        axes[1].margins(y=0.3)
+        axes[1].legend(loc="upper right")
         figure.savefig(output / "cpp-loop.png", dpi=110, metadata={"Software": None})
 
 

@@ -148,7 +148,7 @@ tamis::Status status = {name}::run({{{", ".join(port.name for port in face.input
 All arrays are float32 in C order. A call allocates nothing, keeps no state and starts no thread. An event's result has the same bits in
 every batch and with every instruction set ({targets}), the bits of the engine `native` of tamis.
 
-All instruction sets read the same {constants.nbytes:,} bytes of weights, in `{name}_weights.c`.
+All instruction sets read the same {constants.nbytes:,} bytes of weights and tables, in `{name}_weights.c`.
 """
 
 

@@ -13,7 +13,14 @@ from tamis.native.compiler import CompiledModel, compile_model, compile_sizes, e
 from tamis.native.emission import Blob, Ways, emit
 from tamis.native.export.check import golden_test
 from tamis.native.export.dispatcher import dispatcher
-from tamis.native.export.golden import DRAWN_EVENTS, drawn_events, golden_cases, golden_header, golden_ragged
+from tamis.native.export.golden import (
+    DRAWN_EVENTS,
+    GoldenCase,
+    drawn_events,
+    golden_cases,
+    golden_header,
+    golden_ragged,
+)
 from tamis.native.export.interface import Interface, interface_of
 from tamis.native.export.project import cmake, cmake_config, readme
 from tamis.native.export.sources import (
@@ -60,7 +67,7 @@ def export_c(
     ragged = golden_ragged(face, cases)
     constants = shared_constants(blob, units)
     name = face.name
-    tested = " and ".join(f"{case.count} {case.name.rstrip('0123456789')} events" for case in cases)
+    tested = " and ".join(_described(case) for case in cases)
     files = {
         f"{name}.h": header(face, units),
         f"{name}.hpp": wrapper(face),
@@ -114,6 +121,13 @@ def _units(compiled: CompiledModel, targets: Sequence[Target]) -> tuple[Blob, li
         blob = Blob(for_all_targets=True)
         units = [TargetCode(one, emit(compiled.wide, compiled.narrow, one, Ways(), blob)) for one in targets]
     return blob, units
+
+
+def _described(case: GoldenCase) -> str:
+    """Return in words which events the test runs."""
+    if case.name == "golden":
+        return f"{case.count} golden events"
+    return f"random events of size {' x '.join(map(str, case.sizes))}"
 
 
 def _sizes(face: Interface) -> str:
