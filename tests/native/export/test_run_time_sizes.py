@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import subprocess
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from onnx import numpy_helper
 
 import tamis
-from tamis._base import UsageError
+from tamis._base import ModelError, UsageError
 from tamis.bundle import pack
 from tamis.cbuild import NUMERIC_FLAGS, find_compiler
+from tamis.cli.app import app
 from tamis.native.export import export_c
 from tamis.native.targets import host_target, targets_of
 
@@ -28,6 +31,16 @@ MODELS = {
         both = Concat <axis = 1> (mean, jet)
         score = MatMul (both, v)
     }""",
+    # two kinds of particles, and numbers of pairs of one that are not a product of sizes
+    "pair": """(float[N, a, 3] x, float[N, 2, b] y) => (float[N, 3] score, float[N, pieces] rest) {
+        mx = ReduceMean <axes = [1], keepdims = 0> (x)
+        my = ReduceMean <axes = [2], keepdims = 0> (y)
+        both = Concat <axis = 1> (mx, my)
+        score = MatMul (both, w)
+        flat = ReduceSum <keepdims = 1> (y, middle)
+        p = MaxPool <kernel_shape = [2], strides = [2], ceil_mode = 1> (flat)
+        rest = Squeeze (p, middle)
+    }""",
     # each particle with its three nearest ones, of at least three
     "nearest": """(float[N, 4, n] x) => (float[N, 16] y) {
         xt = Transpose <perm = [0, 2, 1]> (x)
@@ -41,8 +54,9 @@ MODELS = {
         y = ReduceMax <axes = [2], keepdims = 0> (r)
     }""",
 }
-WEIGHTS = {"weighted": {"w": (3, 2), "v": (6, 5)}, "nearest": {"w": (16, 5, 1)}}
-INTEGERS = {"weighted": {}, "nearest": {"three": 3, "last": -1, "one": 1}}
+WEIGHTS = {"weighted": {"w": (3, 2), "v": (6, 5)}, "nearest": {"w": (16, 5, 1)}, "pair": {"w": (5, 3)}}
+INTEGERS = {"weighted": {}, "nearest": {"three": 3, "last": -1, "one": 1}, "pair": {"middle": 1}}
+ONE_SIZE = ["weighted", "nearest"]
 OK, BAD_SIZE, BAD_OFFSETS = 0, 1, 2
 
 
@@ -57,9 +71,12 @@ def made(tmp_path_factory, parse_model):
             model = parse_model(f"{kind} {MODELS[kind]}", **WEIGHTS[kind])
             for name, value in INTEGERS[kind].items():
                 model.graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
-            bundle = pack(model, folder / f"{kind}.tamis", dims={"n": 11}).bundle
+            bundle = pack(
+                model, folder / f"{kind}.tamis", dims={"a": 2, "b": 5} if kind == "pair" else {"n": 11}
+            ).bundle
             instructions = [host_target().name]
-            found[kind] = bundle, export_c(bundle, folder / "c", instructions=instructions).folder
+            dims = {"a": [1, 2, 5], "b": [1, 4, 5]} if kind == "pair" else {}
+            found[kind] = bundle, export_c(bundle, folder / "c", dims=dims, instructions=instructions).folder
         return found[kind]
 
     return make
@@ -149,7 +166,7 @@ def assert_same_bits(found, expected):
         np.testing.assert_array_equal(one.view(np.uint32), np.ascontiguousarray(other).view(np.uint32))
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ONE_SIZE)
 def test_every_size_has_the_bits_of_python(kind, made, exported):
     bundle, code, rng = made(kind)[0], exported(kind), np.random.default_rng(1)
     least = 3 if kind == "nearest" else 1
@@ -165,7 +182,7 @@ def test_every_size_has_the_bits_of_python(kind, made, exported):
             assert_same_bits(code.run([one[:1] for one in inputs], n)[1], [one[:1] for one in found])
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ONE_SIZE)
 def test_a_ragged_batch_has_the_bits_of_python(kind, made, exported):
     bundle, code, rng = made(kind)[0], exported(kind), np.random.default_rng(2)
     sizes = [128, 3, 0, 17, 128, 4, 0, 0, 31, 3, 0]
@@ -188,6 +205,50 @@ def test_a_ragged_batch_has_the_bits_of_python(kind, made, exported):
     )
     assert status == OK
     assert found[0].size == 0
+
+
+def test_several_free_dimensions_are_several_parameters(made, exported):
+    bundle, folder = made("pair")
+    code, rng = exported("pair"), np.random.default_rng(6)
+    assert (
+        "int pair(const float *x, const float *y, float *score, float *rest, size_t events, size_t a, size_t b,"
+        in (folder / "pair.h").read_text()
+    )
+    assert (
+        "There is no function for ragged batches, since rest does not have one free axis."
+        in (folder / "README.md").read_text()
+    )
+    admits = code.library.pair_admits
+    assert [admits(ctypes.c_size_t(a), ctypes.c_size_t(b)) for a, b in ((1, 1), (5, 4), (4, 5), (1, 2))] == [
+        1,
+        1,
+        0,
+        0,
+    ]
+    rest_floats = code.library.pair_rest_floats
+    with tamis.open(bundle, "native", dims={"a": [1, 2, 5], "b": [1, 4, 5]}) as session:
+        for a, b in itertools.product((1, 2, 5), (1, 4, 5)):
+            assert rest_floats(ctypes.c_size_t(a), ctypes.c_size_t(b)) == (b + 1) // 2
+            inputs = drawn(bundle.manifest.signature, rng, N=3, a=a, b=b)
+            status, found = code._call("pair", inputs, [(3, 3), (3, (b + 1) // 2)], [3, a, b])
+            assert status == OK
+            assert_same_bits(found, session.run(*inputs).values())
+
+
+def test_sizes_are_fixed_where_code_for_all_is_impossible(made, tmp_path):
+    written = export_c(made("pair")[0], tmp_path / "c", instructions=["portable"])
+    assert "several free dimensions, a, b: name their sizes with --dims" in written.why_fixed
+    assert written.why_fixed in (tmp_path / "c" / "README.md").read_text()
+    assert "void pair(" in (tmp_path / "c" / "pair.h").read_text()
+
+
+def test_the_command_takes_a_range_of_sizes_and_says_which(made, tmp_path):
+    folder = tmp_path / "c"
+    options = ["--to", "c", "-o", str(folder), "--dims", "n=1..7", "--instructions", "portable"]
+    done = CliRunner().invoke(app, ["export", str(made("nearest")[0].path), *options])
+    assert done.exit_code == 0, done.output
+    assert "nearest() takes events of n 3 to 7" in done.output
+    assert "enum { NEAREST_N_MIN = 3, NEAREST_N_MAX = 7 };" in (folder / "nearest.h").read_text()
 
 
 @pytest.mark.parametrize(
@@ -227,6 +288,8 @@ def test_dims_name_the_sizes_that_are_taken(made, tmp_path):
         for n in (4, 200):
             inputs = drawn(bundle.manifest.signature, rng, N=2, n=n)
             assert_same_bits(code.run(inputs, n)[1], session.run(*inputs).values())
+    with pytest.raises(ModelError, match="nearest takes no events of the sizes of n in dims"):
+        export_c(bundle, tmp_path / "d", dims={"n": [1, 2]})
     with pytest.raises(UsageError, match="no free dimension 'particles'"):
         export_c(bundle, tmp_path / "d", dims={"particles": [1, 2]})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from tamis._base import ModelError
 from tamis.bundle import Bundle, Tensor
 from tamis.native.graph import Graph
 from tamis.native.size_range import inner_dims
@@ -210,6 +211,10 @@ def _rows(
         sizes = tuple(here[dim] for dim in dims)
         if sizes in wanted:
             found[sizes] = row
+    if dims and not found:
+        raise ModelError(
+            f"{bundle.name} takes no events of the sizes of {', '.join(dims)} in dims: name larger ones"
+        )
     return found
 
 

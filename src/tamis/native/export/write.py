@@ -98,7 +98,10 @@ def _compiled(bundle: Bundle, dims: Dims) -> tuple[Golden, CompiledModel, Sequen
             named = {name: sizes[name] for name in dims}
             golden = drawn_events(signature, Reference(bundle.model), named, DRAWN_EVENTS)
             return golden, compile_model(model, example_event(bundle, golden)), (), ""
-    if inner_dims(signature):
+    names = inner_dims(signature)
+    if len(names) > 1 and not dims:
+        why_fixed = f"there are several free dimensions, {', '.join(names)}: name their sizes with --dims"
+    elif names:
         try:
             free = SizeRange.of(signature, dims, example)
             compiled = compile_sizes(model, free.events, free.typical, variable=free.variable)
