@@ -62,9 +62,7 @@ def outputs_of(module, constants, inputs, path, target):
     return found
 
 
-@pytest.mark.parametrize(
-    "name", ["conv1d", "dense", *(pytest.param(one, marks=pytest.mark.slow) for one in ("image", "deep-jet"))]
-)
+@pytest.mark.parametrize("name", ["dense", pytest.param("image", marks=pytest.mark.slow)])
 def test_shared_weights_give_the_same_bits(bundle_of, tmp_path, name):
     bundle = bundle_of(name)
     compiled = compile_model(bundle.model, example_event(bundle))

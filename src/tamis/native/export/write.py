@@ -67,7 +67,6 @@ def export_c(
     ragged = golden_ragged(face, cases)
     constants = shared_constants(blob, units)
     name = face.name
-    tested = " and ".join(_described(case) for case in cases)
     files = {
         f"{name}.h": header(face, units),
         f"{name}.hpp": wrapper(face),
@@ -78,7 +77,7 @@ def export_c(
         "test.c": golden_test(face, units, cases, ragged),
         "CMakeLists.txt": cmake(face, units),
         f"{name}Config.cmake.in": cmake_config(face),
-        "README.md": readme(face, units, constants, why_fixed, tested),
+        "README.md": readme(face, units, constants, why_fixed, _tested(cases)),
     }
     with atomic_path(folder) as part:
         part.mkdir()
@@ -126,11 +125,11 @@ def _units(compiled: CompiledModel, targets: Sequence[Target]) -> tuple[Blob, li
     return blob, units
 
 
-def _described(case: GoldenCase) -> str:
+def _tested(cases: Sequence[GoldenCase]) -> str:
     """Return in words which events the test runs."""
-    if case.name == "golden":
-        return f"{case.count} golden events"
-    return f"random events of size {' x '.join(map(str, case.sizes))}"
+    golden = [f"{case.count} golden events" for case in cases if case.name == "golden"]
+    others = [" x ".join(map(str, case.sizes)) for case in cases if case.name != "golden"]
+    return " and ".join([*golden, *([f"random events of the sizes {', '.join(others)}"] if others else [])])
 
 
 def _sizes(face: Interface) -> str:
