@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-PAGES = Path(__file__).parents[1] / "docs" / "how-to"
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "how-to"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EVENTS = 2000
 
@@ -30,6 +31,7 @@ def main() -> None:
     for page, draw in (("use-in-coffea", coffea), ("use-in-uproot", uproot), ("use-in-cpp", cpp)):
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
+            Path("examples").symlink_to(ROOT / "examples")
             sys.path.insert(0, folder)
             draw(run(PAGES / f"{page}.md"), output)
             os.chdir(output)
@@ -83,21 +85,29 @@ def uproot(names: dict[str, Any], output: Path) -> None:
 
 
 def cpp(names: dict[str, Any], output: Path) -> None:
-    """Draw the sums of the C++ loop against those of Python, and their relative difference."""
-    from tamis.report.canvas import INK, colour, new_figure, style
+    """Draw what the plugin computed, and its difference from Python's engines."""
+    import tamis
+    from tamis.report.canvas import colour, new_figure, style
 
-    expected, found = names["expected"], names["sums"]
+    found, sizes = names["found"][:, 0], np.concatenate(names["counts"])
+    differences = {}
+    for engine in ("onnxruntime", "native"):
+        with tamis.open("tagger.tamis", engine=engine) as session:
+            other = session.run_ragged(names["offsets"], **names["arrays"])["probabilities"][:, 0]
+        differences[engine] = 1e7 * (found.astype(np.float64) - other)
     with style():
         figure, axes = new_figure(2, size=(10.4, 4.2))
-        axes[0].plot(expected, found, "o", color=colour(0), ms=4)
-        ends = [expected.min(), expected.max()]
-        axes[0].plot(ends, ends, color=INK, lw=0.8)
-        axes[0].set_xlabel("ONNX Runtime in Python [GeV]")
-        axes[0].set_ylabel("C++ loop [GeV]")
-        axes[1].plot(expected, 1e6 * (found / expected - 1), "o", color=colour(1), ms=4)
-        axes[1].axhline(0, color=INK, lw=0.8)
-        axes[1].set_xlabel("energy of an event [GeV]")
-        axes[1].set_ylabel("relative difference [$10^{-6}$]")
+        axes[0].plot(sizes, found, "o", color=colour(0), ms=3)
+        axes[0].set_xlabel("constituents of the jet")
+        axes[0].set_ylabel("probability of the first class, from the plugin")
+        for number, (engine, values) in enumerate(differences.items()):
+            axes[1].plot(
+                sizes, values, "o", color=colour(number + 1), ms=3, label=f"engine {engine} in Python"
+            )
+        axes[1].set_xlabel("constituents of the jet")
+        axes[1].set_ylabel("plugin - Python [$10^{-7}$]")
+        axes[1].margins(y=0.3)
+        axes[1].legend(loc="upper right")
         figure.savefig(output / "cpp-loop.png", dpi=110, metadata={"Software": None})
 
 

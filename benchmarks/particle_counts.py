@@ -31,7 +31,7 @@ from tamis._base import host_facts, utc_timestamp
 from tamis.bundle import Bundle, draw_inputs, free_sizes, pack
 from tamis.engines import find_engine
 from tamis.engines import open as open_session
-from tamis.engines.size_range import inner_dims
+from tamis.native.size_range import inner_dims
 
 ENGINES = ("native", "onnxruntime", "openvino")
 ROUND_NS = 20_000_000  # of one engine in one round, about

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SLOW = {  # pages that train, tune or load a server: more than five seconds
     "choose-an-engine", "compress-a-model", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
     "jet-tagger", "level-1-menu", "make-firmware", "place-stages", "export-to-hls4ml", "use-in-coffea", "use-in-uproot", "reconstruct-tracks",
-    "track-on-a-gpu", "run-a-menu", "monitor",
+    "track-on-a-gpu", "run-a-menu", "monitor", "use-in-cpp",
 }  # fmt: skip
 NIGHTLY = {"compress-a-model"}  # of these: more than four minutes
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -48,6 +49,10 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
         pytest.importorskip("coffea")
     if any("--to hls4ml" in code for _, code in blocks(page)):
         pytest.importorskip("hls4ml")
+    if any("cmake -S" in code for _, code in blocks(page)) and shutil.which("cmake") is None:
+        pytest.skip("needs cmake")
+    if any("examples/" in code for _, code in blocks(page)):
+        (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
@@ -66,6 +71,12 @@ def assert_runs(command: list[str], folder: Path, environment: dict[str, str]) -
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert finished.returncode == 0, f"{command[-1]}\n{finished.stdout[-2000:]}\n{finished.stderr[-2000:]}"
+
+
+def test_code_of_an_example_on_a_page_is_that_of_the_example() -> None:
+    page = (ROOT / "docs" / "how-to" / "use-in-cpp.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```cpp\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert shown in (ROOT / "examples/cpp/cmssw/plugins/JetTagProducer.cc").read_text(encoding="utf-8")
 
 
 def test_every_link_and_picture_exists() -> None:

@@ -11,11 +11,10 @@ from onnx import numpy_helper
 from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import read_signature
-from tamis.engines.engine import Options
-from tamis.engines.size_grid import SizeGrid
 from tamis.native.build import build_any_sizes
 from tamis.native.call import AnySizes, any_sizes
 from tamis.native.compiler import compile_sizes
+from tamis.native.size_grid import SizeGrid
 from tamis.native.specialise import admits
 from tamis.native.targets import host_target
 
@@ -100,7 +99,7 @@ def event_of(kind, sizes, events=1, seed=0):
 
 
 def grid_of(model, **dims):
-    return SizeGrid.of(read_signature(model, "the model"), Options(dims=dims), None, admits(model))
+    return SizeGrid.of(read_signature(model, "the model"), dims, None, admits(model))
 
 
 def opened(model, grid):

@@ -309,3 +309,21 @@ def test_an_edge_block_contracts_each_particle_once_and_is_stored_by_particles(m
     assert all(one.out.strides[1] == 1 for one in contractions)
     gathers = [one for one in program.statements if isinstance(one, Pick)]
     assert [one.out.shape[1] for one in gathers] == [16]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_bits_of_an_event_do_not_depend_on_the_other_sizes(kind, model_of):
+    shapes, model = MODELS[kind][2], model_of(kind).SerializeToString()
+    rng = np.random.default_rng(11)
+    every = {
+        n: {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes(n).items()}
+        for n in (5, 16, 30, 45, 180)
+    }
+    found = []
+    for sizes in ((5, 16, 30), (5, 16, 30, 45), (5, 16, 30, 45, 180)):
+        built = build_sizes(model, [every[n] for n in sizes], 0 if len(sizes) == 3 else len(sizes) - 1)
+        kernels = open_kernels(built.sizes, batched=kind != "sequence")
+        found.append([kernel(list(every[n].values()))[0] for n, kernel in zip(sizes, kernels, strict=True)])
+    for one, other in zip(found, found[1:], strict=False):
+        for a, b in zip(one, other, strict=False):
+            np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))

@@ -43,7 +43,7 @@ def choose_sizes(
     least = next((size for size in (*larger, *smaller) if takes(size)), None)
     if least is None:
         return {}, []
-    chosen = least + SPARE_PARTICLES if takes(least + SPARE) else least
+    chosen = least + SPARE_PARTICLES if takes(least + SPARE_PARTICLES) else least
     why = f"the model takes {least}, but not {DEFAULT_FREE_DIMENSION}"
     return dict.fromkeys(names, chosen), [
         f"{' and '.join(f'{name}={chosen}' for name in names)}, as {why} (change it with --dims)"

@@ -10,7 +10,14 @@ import click
 
 from tamis._base import UsageError
 from tamis.cli.firmware import parse_clock
-from tamis.cli.output import json_option, print_json, print_table, print_text, say
+from tamis.cli.output import (
+    json_option,
+    print_json,
+    print_table,
+    print_text,
+    say,
+    sizes_by_dimension,
+)
 
 TRITON_OPTIONS = ("engine", "instances", "threads", "delay", "verify")
 C_OPTIONS = ("dims", "instructions")
@@ -61,8 +68,9 @@ HLS_OPTIONS = ("clock", "part", "vectors", "seed")
 )
 @click.option(
     "--dims",
-    default="",
-    help="c: sizes of free dimensions, such as particles=50; by default those of the golden events.",
+    multiple=True,
+    help="c: sizes of a free dimension that the function takes, such as particles=1..100 or particles=16,32; a single one, such as "
+    "particles=50, is fixed. Repeat it for others. Default: 1 to 128 and that of the golden events.",
 )
 @click.option(
     "--instructions",
@@ -127,11 +135,14 @@ def _reject_options(names: Sequence[str], target: str, why: str) -> None:
 
 
 def _export_c(bundle: Any, folder: Path, options: dict[str, Any]) -> None:
-    from tamis.bundle import parse_dims
     from tamis.native.export import export_c
 
     instructions = [one.strip() for one in options["instructions"].split(",") if one.strip()]
-    export_c(bundle, folder, dims=parse_dims(options["dims"]), instructions=instructions)
+    written = export_c(bundle, folder, dims=sizes_by_dimension(options["dims"]), instructions=instructions)
+    if written.sizes:
+        say(f"{written.name}() takes events of {written.sizes}, {written.name}_ragged() of different sizes")
+    if written.why_fixed:
+        say(f"the sizes are those of the golden events: {written.why_fixed}")
     say(
         f"{folder}: build and test it with `cmake -S {folder} -B build && cmake --build build && ctest --test-dir build`"
     )

@@ -16,8 +16,11 @@ from tamis.cbuild import find_compiler
 from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import first_difference, pass_gate
-from tamis.engines.size_grid import SizeGrid
-from tamis.engines.size_range import (
+from tamis.native.build import Built, build, build_any_sizes, build_sizes
+from tamis.native.call import AnySizes, Kernel, open_kernel, open_kernels
+from tamis.native.compiler import FULL_PRECISION, example_event
+from tamis.native.size_grid import SizeGrid
+from tamis.native.size_range import (
     MAX_SIZES,
     SizeRange,
     chosen_sizes,
@@ -26,9 +29,6 @@ from tamis.engines.size_range import (
     redrawn,
     sizes_of,
 )
-from tamis.native.build import Built, build, build_any_sizes, build_sizes
-from tamis.native.call import AnySizes, Kernel, open_kernel, open_kernels
-from tamis.native.compiler import FULL_PRECISION, example_event
 from tamis.native.specialise import admits
 
 OTHER_SIZES_ENGINE = (
@@ -64,7 +64,7 @@ class NativeEngine(Engine):
         try:
             runner.compile_free(options, None)
         except ModelError:
-            for sizes in chosen_sizes(signature, options):
+            for sizes in chosen_sizes(signature, options.dims):
                 runner.compile(drawn(signature, sizes))
         self._add_other_sizes(runner, find_engine(OTHER_SIZES_ENGINE).load(model, signature, options))
         return runner
@@ -73,7 +73,7 @@ class NativeEngine(Engine):
         """Compile for a range of sizes, or for those of the golden events and of `options.dims`; verified ONNX Runtime runs events of other sizes."""
         signature = bundle.manifest.signature
         if options.dims:
-            chosen_sizes(signature, options, MAX_SIZES)  # checks the names
+            chosen_sizes(signature, options.dims, MAX_SIZES)  # checks the names
         runner = _NativeRunner(bundle.model_bytes, signature, self.precision)
         example = example_event(bundle)
         if runner.has_one_size:
@@ -86,7 +86,7 @@ class NativeEngine(Engine):
             pass_gate(bundle, engine, others.run)
             if not self._compile_free(runner, others, options, example, bundle):
                 runner.compile(example)
-                for sizes in chosen_sizes(signature, options) if options.dims else []:
+                for sizes in chosen_sizes(signature, options.dims) if options.dims else []:
                     self._compile_verified(runner, others, drawn(signature, sizes), bundle)
         except BaseException:
             others.close()
@@ -248,14 +248,14 @@ class _NativeRunner(Runner):
                 if not options.dims:
                     raise
                 self.why_fixed = str(error)
-        return self._compile_range(SizeRange.of(self._signature, options, example)).checked()
+        return self._compile_range(SizeRange.of(self._signature, options.dims, example)).checked()
 
     def _compile_any(
         self, options: Options, example: Mapping[str, np.ndarray] | None
     ) -> list[Mapping[str, np.ndarray]]:
         """Compile one code for all combinations of several free dimensions."""
         model = onnx.load_model_from_string(self._model)
-        grid = SizeGrid.of(self._signature, options, example, admits(model))
+        grid = SizeGrid.of(self._signature, options.dims, example, admits(model))
         built = build_any_sizes(
             self._model, grid.events, grid.typical, free=grid.free, precision=self._precision
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from tamis._base import InputMismatchError, UsageError
 from tamis.bundle import Output, Signature, Tensor
-from tamis.engines.size_range import inner_dims
+from tamis.native.size_range import inner_dims
 
 Offsets = Mapping[str, np.ndarray]
 Run = Callable[..., Mapping[str, np.ndarray]]

@@ -12,10 +12,10 @@ import numpy as np
 from tamis._base import TamisError, VerificationError, host_facts, progress
 from tamis.bundle import Bundle
 from tamis.engines import Options, Session, find_engine
-from tamis.engines.size_range import MAX_SIZES, chosen_sizes
 from tamis.measure.speed.harness import Samples, TimingPlan, interleave, interleave_cold
 from tamis.measure.speed.latency import COLD_ROUNDS, EVICTED_CACHES, batches_of, events_of
 from tamis.measure.speed.processes import measure_memory
+from tamis.native.size_range import MAX_SIZES, chosen_sizes
 from tamis.records import EngineTime
 
 CHUNKS = (64, 256)  # chunk sizes to try for engines that do not split batches by themselves
@@ -45,7 +45,7 @@ def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], l
     rng = np.random.default_rng(tuning.seed)
     if tuning.dims:
         chosen_sizes(
-            bundle.manifest.signature, Options(dims=tuning.dims), MAX_SIZES
+            bundle.manifest.signature, tuning.dims, MAX_SIZES
         )  # raises UsageError for a wrong name or size
     with contextlib.ExitStack() as stack:
         sessions: dict[tuple[str, int | None], Session] = {}

@@ -181,8 +181,11 @@ def _tiles_of_any_size(plan: Blocking) -> Iterator[PositionTile]:
         yield PositionTile(1, 1, start, (0,) * len(start), tail)
 
 
-def output_tiles(plan: Blocking, weights: list[int]) -> Iterator[OutputTile]:
-    """Yield the blocks along the outputs, given where the weights of each size begin; a partly filled one is a tile of its own."""
+def output_tiles(plan: Blocking, weights: list[int], column: int) -> Iterator[OutputTile]:
+    """Yield the blocks along the outputs, given where the weights of each size begin, and how far those of two outputs (or vectors) are apart.
+
+    A partly filled block is a tile of its own.
+    """
     done = 0
     for (number, size), where in zip(plan.output_tiles, weights, strict=True):
         first, done = done, done + number * size
@@ -195,6 +198,6 @@ def output_tiles(plan: Blocking, weights: list[int]) -> Iterator[OutputTile]:
                 first=output,
                 apart=size * plan.step if count > 1 else 0,
                 filled=plan.total - output if partial and begin + count == number else size * plan.step,
-                weights=where + begin * size * plan.column,
+                weights=where + begin * size * column,
                 alternates=plan.alternates and count == number > 1,
             )

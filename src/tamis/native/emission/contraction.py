@@ -23,7 +23,7 @@ from tamis.native.emission.blocking import (
 )
 from tamis.native.emission.lanes import Lanes
 from tamis.native.emission.loops import Axis
-from tamis.native.emission.packing import FLOAT_WEIGHTS, PackedWeights, pack_weights
+from tamis.native.emission.packing import FLOAT_WEIGHTS, PackedWeights, pack_weights, padded_outputs
 from tamis.native.emission.tuning import NEAR_SHARE_OF_WEIGHTS, POSITION_CHUNK_BYTES, STRAIGHT_TERMS
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load
@@ -85,7 +85,7 @@ class _Contraction:
         if plan.dot:
             base = emission.blob.add(statement.weights.transpose(0, 2, 1))
             starts = [base] * len(plan.output_tiles)
-            self.weights = PackedWeights(FLOAT_WEIGHTS, starts, self.outputs * self.terms)
+            self.weights = PackedWeights(FLOAT_WEIGHTS, starts, self.outputs * self.terms, self.terms, 1)
         else:
             step = plan.step if plan.lanes is Lanes.OUTPUTS else 0
             self.weights = pack_weights(
@@ -93,6 +93,8 @@ class _Contraction:
             )
         self.bias: int | None = None
         self.bias_width = self.outputs if plan.dot else -(-self.outputs // plan.step) * plan.step
+        if emission.blob.for_all_targets and not plan.dot:
+            self.bias_width = padded_outputs(self.outputs)
         if statement.start is None and statement.bias.any():
             padded = np.zeros((self.groups, self.bias_width), np.float32)
             padded[:, : self.outputs] = statement.bias
@@ -119,7 +121,7 @@ class _Contraction:
                         self._in_chunks(loops, across, turns)
                         continue
                     with self.writer.loop("q", across.count):
-                        for along in output_tiles(plan, self.weights.starts):
+                        for along in output_tiles(plan, self.weights.starts, self.weights.column):
                             with self._output_loop(along) as axis:
                                 self._block((*loops, ("q", turns), ("o", axis)), across, along)
 
@@ -141,7 +143,7 @@ class _Contraction:
         many = max(1, POSITION_CHUNK_BYTES // (4 * self.terms * across.positions))
         with writer.block(f"for (long first = 0; first < {count}; first += {many})"):
             writer.line(f"const long last = first + {many} < {count} ? first + {many} : {count};")
-            for along in output_tiles(self.plan, self.weights.starts):
+            for along in output_tiles(self.plan, self.weights.starts, self.weights.column):
                 with self._output_loop(along) as axis, writer.block("for (long q = first; q < last; q++)"):
                     self._block((*loops, ("q", turns), ("o", axis)), across, along)
 
@@ -173,7 +175,7 @@ class _Contraction:
             half_position=across.positions - 1 if is_fixed(across.tail) and 0 < across.tail <= half else -1,
         )
         kind = self.weights.type
-        moving = f" + o * {along.outputs * plan.column}" if along.count > 1 else ""
+        moving = f" + o * {along.outputs * self.weights.column}" if along.count > 1 else ""
         group = f" + g * {self.weights.group}" if self.groups > 1 else ""
         writer.line(f"const float *x = {self._address(block, self.statement.x)};")
         base = "w" if kind is FLOAT_WEIGHTS else f"(const {kind.type} *)w"
@@ -274,7 +276,7 @@ class _Contraction:
     def _sum(self, names: list[list[list[str]]], block: SumBlock) -> None:
         """Write the loops over the terms."""
         writer, plan, chains = self.writer, self.plan, self.statement.chains
-        width = self.mode.lanes if plan.lanes is Lanes.OUTPUTS else block.outputs
+        width = self.weights.term or block.outputs
         inner = plan.reduced[-1]
         with ExitStack() as stack:
             at = "x"
@@ -307,7 +309,7 @@ class _Contraction:
             writer.line(f"const float *xr = {at};")
             if self.plan.lanes is Lanes.OUTPUTS:
                 for i in range(block.outputs):
-                    value = f"{self.weights.type.read}(k + {k + i * self.plan.column})"
+                    value = f"{self.weights.type.read}(k + {k + i * self.weights.column})"
                     writer.line(f"H v{i} = half({value});" if block.is_half(i, -2) else f"V v{i} = {value};")
                     if block.positions > 1:
                         writer.line(f"TAMIS_KEEP(v{i});")

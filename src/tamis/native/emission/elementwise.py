@@ -19,7 +19,7 @@ from tamis.native.emission.walk import Walk, best_vector
 from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import cost, loads
 from tamis.native.program import Map, Maps, Reduce
-from tamis.native.sizes import is_fixed, largest, least
+from tamis.native.sizes import Size, is_fixed, largest, least
 from tamis.native.view import View
 
 IDENTITIES = {"sum": "0.0f", "prod": "1.0f", "max": "-INFINITY", "min": "INFINITY"}
@@ -94,16 +94,28 @@ def _axes(
     return axes, last
 
 
-def partials(kind: str, size: int) -> int:
-    """Return the number of partial accumulators of a reduction; where it rounds, it is the same in every kernel."""
-    if largest(size) < LONG_REDUCTION:
-        return 1
-    return PARTIAL_SUMS if kind in ("sum", "prod") else PARTIAL_EXTREMA
-
-
 @emit_statement.register
 def emit_reduce(statement: Reduce, emission: Emission) -> None:
-    """Write a reduction: element i of the last axis goes to accumulator i modulo their number; these are reduced in halves."""
+    """Write a reduction: element i of the last axis goes to accumulator i modulo their number; these are reduced in halves.
+
+    A short sum has one accumulator. Where only some sizes are short, the code decides by the size, so that the bits of an event do not depend on
+    the other sizes that it is for.
+    """
+    writer, size = emission.writer, statement.value.shape[-1]
+    rounds = statement.kind in ("sum", "prod")
+    if rounds and isinstance(size, Size) and int(size.values.min()) < LONG_REDUCTION <= size.largest:
+        with writer.block(f"if ({size} < {LONG_REDUCTION})"):
+            _emit_reduction(statement, emission, 1)
+        with writer.block("else"):
+            _emit_reduction(statement, emission, PARTIAL_SUMS)
+    elif largest(size) < LONG_REDUCTION:
+        _emit_reduction(statement, emission, 1)
+    else:
+        _emit_reduction(statement, emission, PARTIAL_SUMS if rounds else PARTIAL_EXTREMA)
+
+
+def _emit_reduction(statement: Reduce, emission: Emission, count: int) -> None:
+    """Write a reduction with some number of accumulators."""
     writer, mode = emission.writer, emission.mode
     rank = len(statement.out.shape)
     shape = statement.value.shape
@@ -123,8 +135,8 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
     ]
     # whether the innermost axis that is reduced is best read by vectors
     contiguous = all(stride in (0, 1) for stride in reduced[-1].strides[1:])
-    shortest = LONG_REDUCTION if statement.kind in ("sum", "prod") else 2 * mode.lanes
-    across = not mode.wide and contiguous and largest(reduced[-1].size) >= shortest
+    long = count > 1 if statement.kind in ("sum", "prod") else largest(reduced[-1].size) >= 2 * mode.lanes
+    across = not mode.wide and contiguous and long
     with ExitStack() as stack:
         arithmetic = Arithmetic(writer, walk.read, walk.depth)
         if mode.wide:
@@ -144,20 +156,19 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
         if across:
             _reduce_across(walk, arithmetic, statement, reduced, out)
         elif mode.wide:
-            _reduce_along(walk, arithmetic, statement, reduced, out)
+            _reduce_along(walk, arithmetic, statement, reduced, out, count)
         else:
             with walk.along(vector) as rounds:
                 for _ in rounds:
                     arithmetic.restore(variables)
-                    _reduce_along(walk, arithmetic, statement, reduced, out)
+                    _reduce_along(walk, arithmetic, statement, reduced, out, count)
 
 
 def _reduce_along(
-    walk: Walk, arithmetic: Arithmetic, statement: Reduce, reduced: Sequence[Axis], out: View
+    walk: Walk, arithmetic: Arithmetic, statement: Reduce, reduced: Sequence[Axis], out: View, count: int
 ) -> None:
     """Write a reduction in which each lane has a result of its own."""
     writer, kind = walk.writer, statement.kind
-    count = partials(kind, reduced[-1].size)
     name = writer.name("a")
     writer.line(f"V {name}[{count}];")
     writer.line(f"for (int j = 0; j < {count}; j++) {name}[j] = all({IDENTITIES[kind]});")

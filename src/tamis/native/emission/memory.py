@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tamis.native.cut import HEADER
 from tamis.native.emission.mode import Mode
 from tamis.native.emission.tuning import LINE_FLOATS
 from tamis.native.program import Program, written
@@ -23,11 +22,18 @@ SLACK_LINES = 2  # cache lines beyond the constants
 class Blob:
     """Arrays one after the other, each at a multiple of a cache line; equal ones are stored once."""
 
-    def __init__(self) -> None:
-        """Begin with space for the table that splits batches."""
-        self._pieces: list[np.ndarray] = [np.zeros(HEADER, np.float32)]
+    def __init__(self, *, for_all_targets: bool = False) -> None:
+        """Begin without arrays; those that are for the code of all targets have an order that suits all."""
+        self.for_all_targets = for_all_targets
+        self._pieces: list[np.ndarray] = []
         self._offsets: dict[bytes, int] = {}
-        self._floats = HEADER
+        self._floats = 0
+
+    def reserve(self, floats: int) -> int:
+        """Leave space for an array that is not known yet, of whole cache lines; return its offset in floats."""
+        offset, self._floats = self._floats, self._floats + floats
+        self._pieces.append(np.zeros(floats, np.float32))
+        return offset
 
     def add(self, array: np.ndarray) -> int:
         """Store an array; return its offset in floats."""

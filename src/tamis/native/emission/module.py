@@ -53,17 +53,19 @@ class Module:
     ways: tuple[Way, ...]
     cycles: float  # of one event, estimated
     columns: int = 0  # of the rows of sizes after the constants, which `tamis_sizes` fills
+    header: int = 0  # where the constants have the table that splits batches
 
     def with_costs(self, cost: Sequence[float]) -> Module:
         """Return the module with batches split for the lowest cost, given that of each kernel."""
         constants = self.constants.copy()
-        constants[:HEADER] = header(cut(self.ways, cost))
+        constants[self.header : self.header + HEADER] = header(cut(self.ways, cost))
         return replace(self, constants=constants)
 
 
-def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
-    """Write a program in C, given its statements for wide and for narrow kernels."""
-    blob, writer = Blob(), Writer()
+def emit(wide: Program, narrow: Program, target: Target, ways: Ways, blob: Blob | None = None) -> Module:
+    """Write a program in C, given its statements for wide and for narrow kernels; `blob` collects the constants of several modules."""
+    blob, writer = Blob() if blob is None else blob, Writer()
+    start = blob.reserve(HEADER)
     if narrow.table is not None:
         ways = replace(ways, wide=(), narrow=(1,))
     scratch = 0
@@ -83,7 +85,7 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
             _transposes(writer, mode, program, name)
         kernels.append(Way(name, count * target.lanes if is_wide else count, is_wide))
         costs.append(estimate(mode, program.statements))
-    _run(writer, narrow, kernels, blob)
+    _run(writer, narrow, kernels, blob, start)
     if narrow.table is not None and narrow.table.free is not None:
         emit_sizes(writer, narrow.table)
     inputs, outputs = (
@@ -92,7 +94,7 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
     code = f"{target.source()}\n{writer.text()}"
     constants, floats = blob.array(), scratch + SLACK_FLOATS
     columns = 0 if narrow.table is None or narrow.table.free is None else len(narrow.table.columns)
-    module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs), columns)
+    module = Module(code, constants, floats, inputs, outputs, tuple(kernels), min(costs), columns, start)
     return module.with_costs(costs)
 
 
@@ -172,8 +174,8 @@ def _transposes(writer: Writer, mode: Mode, program: Program, name: str) -> None
                 )
 
 
-def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -> None:
-    """Write the public function, which calls the kernels that the table at the beginning of the constants names.
+def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob, start: int) -> None:
+    """Write the public function, which calls the kernels that the table at `start` of the constants names.
 
     With sizes, the row of their table is in the upper half of `n`. The table is among the constants; where sizes are computed, its rows follow these.
     """
@@ -183,7 +185,7 @@ def _run(writer: Writer, program: Program, kernels: Sequence[Way], blob: Blob) -
     shared = "w, s" if program.table is None else "w, s, d"
     head = "void tamis_run(const float *w, float *s, const float *const *in, float *const *out, long n)"
     with writer.block(f'__attribute__((visibility("default"))) {head}'):
-        writer.line("const unsigned char *way = (const unsigned char *)w;")
+        writer.line(f"const unsigned char *way = (const unsigned char *)(w + {start});")
         first = len(writer.lines)
         for number, (name, _) in enumerate(xs):
             writer.line(f"const float *{name} = in[{number}];")

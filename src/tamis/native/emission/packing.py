@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.native.emission.memory import Blob
-from tamis.native.emission.tuning import MIN_PACKED_WEIGHTS
+from tamis.native.emission.tuning import LINE_FLOATS, MIN_PACKED_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class PackedWeights:
     type: WeightType
     starts: list[int]  # of each size of block
     group: int  # elements of one group
+    column: int  # elements from an output, or a vector of outputs, to the next
+    term: (
+        int  # elements from a term to the next; 0: those of the outputs in a block, which follow one another
+    )
 
 
 def pack_weights(
@@ -61,14 +65,38 @@ def pack_weights(
 
     `tiles` are the blocks, (how many, of how many outputs or vectors); a vector's terms are `column` floats.
     """
-    kind = FLOAT_WEIGHTS
+    if blob.for_all_targets:
+        return _in_rows(blob, weights, tiles, step)
     if step:
         kind = weight_type(weights)
         packed, starts = _by_vectors(weights, tiles, column, step)
     else:
+        kind = FLOAT_WEIGHTS
         packed, starts = _by_blocks(weights, tiles)
     base = blob.add(kind.stored(packed)) * kind.per_float
-    return PackedWeights(kind, [base + start for start in starts], packed.shape[1])
+    return PackedWeights(kind, [base + start for start in starts], packed.shape[1], column, step)
+
+
+def _in_rows(blob: Blob, weights: np.ndarray, tiles: Sequence[tuple[int, int]], step: int) -> PackedWeights:
+    """Store weights in rows, one for each term, which blocks of any size can read; lanes beyond the last output read what follows it."""
+    groups, terms, outputs = weights.shape
+    width = padded_outputs(outputs)
+    rows = np.zeros((groups, terms, width), np.float32)
+    rows[:, :, :outputs] = weights
+    base, column = blob.add(rows), max(1, step)
+    starts = np.cumsum([0, *(number * size for number, size in tiles)])[:-1]
+    return PackedWeights(
+        FLOAT_WEIGHTS, [base + int(start) * column for start in starts], terms * width, column, width
+    )
+
+
+def padded_outputs(outputs: int) -> int:
+    """Return the floats of a row of outputs: whole cache lines from 9 outputs on, so that vectors are aligned."""
+    if outputs <= LINE_FLOATS // 2:
+        return 1 << (outputs - 1).bit_length()
+    lines = -(-outputs // LINE_FLOATS)
+    # Rows whose distance is a large power of 2 would fall into the same sets of the cache.
+    return LINE_FLOATS * (lines if lines % LINE_FLOATS else lines + 1)
 
 
 def _by_vectors(

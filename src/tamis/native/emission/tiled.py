@@ -35,6 +35,7 @@ class _TiledSums:
         last = statement.outs[0].shape[-1]
         self.positions = 1 if mode.count > 1 else min(TILE_POSITIONS, last, room)
         self.block = max(1, room // (self.positions * mode.count))
+        self.in_rows = self.blob.for_all_targets  # weights in an order that suits blocks of any size
 
     def write(self) -> None:
         """Write the loops over groups, positions and outputs."""
@@ -72,6 +73,8 @@ class _TiledSums:
     def _packed(self, weights: np.ndarray) -> np.ndarray:
         """Return the weights in the order in which they are read: block by block, term by term, sum by sum."""
         ordered = weights.transpose(1, 2, 0, 3)  # (groups, terms, size, outputs)
+        if self.in_rows:
+            return ordered
         pieces, done = [], 0
         for count, size in tiles(self.outputs, self.block):
             for _ in range(count):
@@ -89,10 +92,15 @@ class _TiledSums:
             )
             first = tuple(s + m // size * done for s, m in zip(start, moves, strict=True))
             with self.writer.loop("o", count):
-                k = f"w + {base + done * floats} + g * {self.outputs * floats} + o * {size * floats}"
-                b = f"w + {self.bias + done * self.size} + g * {self.outputs * self.size} + o * {size * self.size}"
+                apart, apart_bias = (1, 1) if self.in_rows else (floats, self.size)
+                k = f"w + {base + done * apart} + g * {self.outputs * floats} + o * {size * apart}"
+                b = f"w + {self.bias + done * apart_bias} + g * {self.outputs * self.size} + o * {size * apart_bias}"
                 self._kernel([*counters, ("o", Axis(count, moves))], first, last, positions, size, k, b)
             done += count * size
+
+    def _pitch(self, block: int) -> int:
+        """Return the floats from the weights of a sum to those of the next, given the outputs of a block."""
+        return self.outputs if self.in_rows else block
 
     def _kernel(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...],
                 positions: int, outputs: int, k: str, b: str) -> None:  # fmt: skip
@@ -114,7 +122,9 @@ class _TiledSums:
             writer.line(f"const float *b = {b};")
         for f in range(self.size):
             for i in range(outputs):
-                first = f"all(b[{f * outputs + i}])" if self.statement.bias.any() else "all(0.0f)"
+                first = (
+                    f"all(b[{f * self._pitch(outputs) + i}])" if self.statement.bias.any() else "all(0.0f)"
+                )
                 for j in range(across):
                     writer.line(f"V a{f}_{i}_{j} = {first};")
         self._sum(outputs, across, last[0])
@@ -138,7 +148,7 @@ class _TiledSums:
         axes = slice(2, 2 + self.statement.reduced)
         reduced = joined(x.shape[axes], [x.strides[axes]]) or [Axis(1, (0,))]
         assert prod(axis.size for axis in reduced) == self.terms  # noqa: S101 - the shape of the weights
-        width = self.size * outputs
+        width = self.size * self._pitch(outputs)
         with ExitStack() as stack:
             terms = []
             for number, axis in enumerate(reduced[:-1]):
@@ -170,6 +180,6 @@ class _TiledSums:
                         if outputs > 1:
                             writer.line(f"TAMIS_KEEP(v{j});")
                     for i in range(outputs):
-                        writer.line(f"const V u{i} = all(k[{k + f * outputs + i}]);")
+                        writer.line(f"const V u{i} = all(k[{k + f * self._pitch(outputs) + i}]);")
                         for j in range(across):
                             writer.line(f"a{f}_{i}_{j} = fma_(u{i}, v{j}, a{f}_{i}_{j});")

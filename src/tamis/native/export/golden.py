@@ -1,166 +1,147 @@
-"""The test of an exported model: golden events, one by one and together, on each instruction set of the processor."""
+"""The events that the test of an exported model runs: golden ones, and random ones of other sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import EllipsisType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.native.export.interface import Interface
-from tamis.native.export.sources import (
-    RUN_TYPE,
-    TargetCode,
-    by_machine,
-    declaration,
-    float_array,
-    guarded,
-    supported,
-)
+from tamis.bundle import Golden, Reference, Signature, Tolerance, draw_inputs, evaluate, free_sizes
+from tamis.native.export.interface import Interface, Port, RunTimeSizes, Shape, free_axis
+from tamis.native.export.sources import float_array
+from tamis.native.size_range import sizes_of
 
 GOLDEN_FLOATS = 150_000  # most floats of golden events: golden.h must compile in seconds
-
-CHECK_FUNCTION = """static int failures;
-
-static void check(const char *what, const char *output, const float *found, const float *golden, size_t count, double absolute,
-                  double relative) {
-    double worst = 0.0;
-    for (size_t i = 0; i < count; i++) {
-        const double f = found[i], g = golden[i], error = fabs(f - g);
-        if (f == g || (isnan(f) && isnan(g))) continue;
-        if (!(error <= absolute + relative * fabs(g)) || !isfinite(f)) {
-            if (!failures++) fprintf(stderr, "%s: %s[%zu] is %.9g, golden %.9g\\n", what, output, i, f, g);
-        }
-        if (error > worst) worst = error;
-    }
-    printf("%-9s %s: largest error %.3g\\n", what, output, worst);
-}
-
-"""
+DRAWN_EVENTS = 8  # where the sizes differ from those of the golden events
+EVENTS_PER_SIZE = 3  # of each of a few other sizes
+RAGGED_EVENTS = 7
 
 
-def golden_header(face: Interface) -> str:
-    """Return golden.h: as many golden events as compile in a reasonable time."""
-    golden = face.golden
-    ports = [(port, golden.inputs[port.spec.name]) for port in face.inputs]
-    ports += [(port, golden.outputs[port.spec.name]) for port in face.outputs]
-    count = event_count(face)
-    arrays = [float_array(f"golden_{port.name}", array[rows(face, count)]) for port, array in ports]
-    return "#include <stdint.h>\n" + "\n".join(arrays)
+@dataclass(frozen=True)
+class GoldenCase:
+    """Events of one size with the outputs that are expected of them, by the C names of the arrays."""
+
+    name: str
+    sizes: Shape
+    row: int
+    count: int  # events, or batches
+    arrays: Mapping[str, np.ndarray]
 
 
-def rows(face: Interface, count: int) -> slice | EllipsisType:
-    """Return the rows of the golden arrays that the test uses."""
+@dataclass(frozen=True)
+class GoldenRagged:
+    """A ragged batch with its expected outputs."""
+
+    offsets: tuple[np.ndarray, ...]  # of each free dimension
+    arrays: Mapping[str, np.ndarray]
+
+
+def golden_cases(face: Interface, golden: Golden) -> list[GoldenCase]:
+    """Return the golden events, as many as compile in a reasonable time, and random events of the smallest and largest sizes."""
     signature = face.bundle.manifest.signature
-    return ... if signature.rows == "none" else slice(0, count * (signature.fixed_batch or 1))
-
-
-def event_count(face: Interface) -> int:
-    """Return the number of events, or batches of a fixed size, that the test uses."""
-    signature = face.bundle.manifest.signature
-    if signature.rows == "none":
-        return 1
-    first = next(iter(face.golden.inputs.values()))
-    available = len(first) // (signature.fixed_batch or 1)
-    each = sum(port.floats for port in (*face.inputs, *face.outputs))
-    return int(np.clip(GOLDEN_FLOATS // each, min(2, available), available))
-
-
-def golden_test(face: Interface, units: Sequence[TargetCode]) -> str:
-    """Return test.c."""
-    name, count = face.name, event_count(face)
-    declared = _by_machine(units, lambda unit: declaration(name, unit.target))
-    outs = "\n".join(
-        f"static float found_{p.name}[{count * p.floats}], alone_{p.name}[{p.floats}];" for p in face.outputs
-    )
-    singles = ", ".join(f"golden_{p.name}.numbers + i * {p.floats}" for p in face.inputs)
-    alone = ", ".join(f"alone_{p.name}" for p in face.outputs)
-    all_in = ", ".join(f"golden_{p.name}.numbers" for p in face.inputs)
-    all_out = ", ".join(f"found_{p.name}" for p in face.outputs)
-    check_lines, same_lines = [], []
-    for port in face.outputs:
-        floats = port.floats
-        tolerance = getattr(port.spec, "tolerance")  # noqa: B009 - only outputs have one
-        check_lines.append(
-            f'    check(what, "{port.name}", found_{port.name}, golden_{port.name}.numbers, {count * floats}, '
-            f"{tolerance.absolute!r}, {tolerance.relative!r});"
+    if face.sizes is None:
+        return [_case(face, "golden", golden, (), 0)]
+    used = sizes_of(signature, golden.inputs)
+    here = tuple(used[dim] for dim in face.sizes.dims)
+    cases = [_case(face, "golden", golden, here, face.sizes.rows[here])] if here in face.sizes.rows else []
+    for number, sizes in enumerate(_other_sizes(face.sizes, here)):
+        found = _stable(
+            face, drawn_golden(face, dict(zip(face.sizes.dims, sizes, strict=True)), EVENTS_PER_SIZE)
         )
-        same_lines += [
-            f"        if (memcmp(alone_{port.name}, found_{port.name} + i * {floats}, {4 * floats})) {{",
-            f'            if (!failures++) fprintf(stderr, "%s: {port.name} of event %zu alone has other bits\\n", what, i);',
-            "        }",
-        ]
-    checks, same = "\n".join(check_lines), "\n".join(same_lines)
-    return f"""/* Golden events through {name}: every instruction set of this processor reproduces them within the tolerance, an event has the
-   same bits alone and among others, and nothing is written beyond the scratch. */
-#include "{name}.h"
-#include "golden.h"
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-{RUN_TYPE}
-{declared}
-{outs}
-{CHECK_FUNCTION}static void check_all(const char *what) {{
-{checks}
-}}
-
-static void check_target(const char *what, run_fn run, float *s) {{
-    const float *const in[] = {{{all_in}}};
-    float *const out[] = {{{all_out}}};
-    run(s, in, out, {count});
-    check_all(what);
-    for (size_t i = 0; i < {count}; i++) {{
-        const float *const one_in[] = {{{singles}}};
-        float *const one_out[] = {{{alone}}};
-        run(s, one_in, one_out, 1);
-{same}
-    }}
-}}
-
-{_main(face, units)}"""
+        if found is not None:
+            cases.append(_case(face, f"random{number}", found, sizes, face.sizes.rows[sizes]))
+    return cases
 
 
-def _main(face: Interface, units: Sequence[TargetCode]) -> str:
-    """Return main(): runs the public function, then each instruction set that the processor has."""
-    name, count = face.name, event_count(face)
-    arguments = ", ".join(
-        [f"golden_{p.name}.numbers" for p in face.inputs]
-        + [f"found_{p.name}" for p in face.outputs]
-        + ([f"{count}"] if face.count else [])
-        + ["scratch"]
+def drawn_golden(face: Interface, sizes: Mapping[str, int], events: int) -> Golden:
+    """Return random events of some sizes, with the outputs of the float64 reference."""
+    bundle = face.bundle
+    return drawn_events(bundle.manifest.signature, Reference(bundle.model), sizes, events)
+
+
+def drawn_events(signature: Signature, reference: Reference, sizes: Mapping[str, int], events: int) -> Golden:
+    """Return random events of some sizes, with the outputs of a reference."""
+    drawn = draw_inputs(signature, free_sizes(signature, sizes, events), np.random.default_rng(0))
+    return Golden(drawn, evaluate(reference, signature, drawn))
+
+
+def _other_sizes(sizes: RunTimeSizes, used: Shape) -> list[Shape]:
+    """Return the smallest, a middle and the largest combination of sizes."""
+    every = sorted(sizes.rows)
+    chosen = {every[0], every[len(every) // 3], every[-1]} - {used}
+    return sorted(chosen)
+
+
+def _stable(face: Interface, golden: Golden) -> Golden | None:
+    """Return the events whose outputs do not depend on rounding, such as the order of almost equal distances; None if there are none."""
+    signature = face.bundle.manifest.signature
+    rounded = evaluate(Reference(face.bundle.model, double=False), signature, dict(golden.inputs))
+    bad = [_differs(rounded[one.name], golden.outputs[one.name], one.tolerance) for one in signature.outputs]
+    if signature.rows != "free":
+        return None if any(one.any() for one in bad) else golden
+    keep = ~np.any([one.reshape(len(one), -1).any(axis=1) for one in bad], axis=0)
+    if not keep.any():
+        return None
+    inputs, outputs = (
+        {name: value[keep] for name, value in arrays.items()} for arrays in (golden.inputs, golden.outputs)
     )
-    runs = _by_machine(units, lambda unit: _run(name, unit))
-    return f"""int main(void) {{
-    const size_t size = {name}_scratch_size();
-    unsigned char *room = malloc(size + 65), *scratch = room + 1; /* not aligned */
-    if (!room) return 2;
-    memset(room, 0xff, size + 65); /* NaN shows where scratch is read before it is written */
-    printf("this processor runs the code for %s\\n", {name}_instruction_set());
-    {name}({arguments});
-    check_all("{name}");
-    float *s = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
-{runs}
-    for (size_t i = size; i < size + 64; i++) failures += scratch[i] != 0xff;
-    free(room);
-    if (failures) fprintf(stderr, "%d numbers are wrong\\n", failures);
-    return failures != 0;
-}}
-"""
+    return Golden(inputs, outputs)
 
 
-def _run(name: str, unit: TargetCode) -> str:
-    condition = supported(unit.target)
-    call = f'check_target("{unit.target.name}", {name}_{unit.target.name}, s);'
-    return f"    if ({condition}) {call}" if condition else f"    {call}"
+def _differs(value: np.ndarray, golden: np.ndarray, tolerance: Tolerance) -> np.ndarray:
+    error = np.abs(np.asarray(value, np.float64) - np.asarray(golden, np.float64))
+    return ~(error <= tolerance.absolute + tolerance.relative * np.abs(golden))
 
 
-def _by_machine(units: Sequence[TargetCode], line: Callable[[TargetCode], str]) -> str:
-    """Return a line per unit; those for one machine are compiled there only."""
-    parts = [
-        guarded(machine, "\n".join(line(unit) for unit in group))
-        for machine, group in by_machine(units).items()
+def _case(face: Interface, name: str, golden: Golden, sizes: Shape, row: int) -> GoldenCase:
+    """Return as many events as compile in a reasonable time."""
+    signature = face.bundle.manifest.signature
+    values = {
+        **{port.name: golden.inputs[port.spec.name] for port in face.inputs},
+        **{port.name: golden.outputs[port.spec.name] for port in face.outputs},
+    }
+    if signature.rows == "none":
+        return GoldenCase(name, sizes, row, 1, values)
+    batch = signature.fixed_batch or 1
+    available = len(next(iter(values.values()))) // batch
+    each = sum(value[:batch].size for value in values.values())
+    count = int(np.clip(GOLDEN_FLOATS // each, min(2, available), available))
+    return GoldenCase(
+        name, sizes, row, count, {port: value[: count * batch] for port, value in values.items()}
+    )
+
+
+def golden_ragged(face: Interface, cases: Sequence[GoldenCase]) -> GoldenRagged | None:
+    """Return a ragged batch of events of all cases in turn; None for a model without such batches."""
+    if face.why_not_ragged or not cases:
+        return None
+    events = [(cases[i % len(cases)], i // len(cases)) for i in range(RAGGED_EVENTS)]
+    events = [(case, number) for case, number in events if number < case.count]
+    arrays = {
+        port.name: _joined(port, [case.arrays[port.name][number] for case, number in events])
+        for port in face.ports
+    }
+    sizes = np.array([case.sizes for case, _ in events], np.int64)
+    offsets = np.concatenate([np.zeros((1, sizes.shape[1]), np.int64), np.cumsum(sizes, axis=0)])
+    return GoldenRagged(tuple(offsets.T), arrays)
+
+
+def _joined(port: Port, events: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the arrays of events as one: particles along the free axis, or a row for each event."""
+    axis = free_axis(port)
+    return np.stack(events) if axis is None else np.concatenate(events, axis=axis - 1)
+
+
+def golden_header(cases: Sequence[GoldenCase], ragged: GoldenRagged | None) -> str:
+    """Return golden.h."""
+    arrays = [
+        float_array(f"{case.name}_{port}", values) for case in cases for port, values in case.arrays.items()
     ]
-    return "\n".join([*parts, *(line(unit) for unit in units if not unit.target.machine)])
+    if ragged is not None:
+        arrays += [float_array(f"ragged_{port}", values) for port, values in ragged.arrays.items()]
+        for number, offsets in enumerate(ragged.offsets):
+            arrays.append(
+                f"static const size_t ragged_offsets{number}[] = {{{', '.join(map(str, offsets))}}};\n"
+            )
+    return "#include <stddef.h>\n#include <stdint.h>\n" + "\n".join(arrays)

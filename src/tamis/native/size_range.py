@@ -11,7 +11,6 @@ import numpy as np
 
 from tamis._base import ModelError, UsageError
 from tamis.bundle import Signature, draw_inputs, free_sizes
-from tamis.engines.engine import Options
 
 MAX_FIXED_SIZES = 32  # sets of sizes of free dimensions per session, where each needs code of its own
 MAX_SIZES = 1024  # sets of sizes that one code is for
@@ -31,12 +30,15 @@ class SizeRange:
 
     @classmethod
     def of(
-        cls, signature: Signature, options: Options, example: Mapping[str, np.ndarray] | None = None
+        cls,
+        signature: Signature,
+        dims: Mapping[str, Sequence[int]],
+        example: Mapping[str, np.ndarray] | None = None,
     ) -> SizeRange:
         """Return the sizes from 1 to the default bound and those that are named; ModelError for several free dimensions without names."""
         names = inner_dims(signature)
         used = {} if example is None else sizes_of(signature, example)
-        chosen = {name: set(options.dims.get(name, ())) | {used.get(name, 0)} - {0} for name in names}
+        chosen = {name: set(dims.get(name, ())) | {used.get(name, 0)} - {0} for name in names}
         if len(names) == 1:
             chosen[names[0]] |= set(range(1, LARGEST_SIZE + 1))
         elif not all(chosen.values()):
@@ -112,22 +114,23 @@ def _listed(sizes: Sequence[int]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def chosen_sizes(signature: Signature, options: Options, most: int = MAX_FIXED_SIZES) -> list[dict[str, int]]:
-    """Return each combination of the sizes in `options.dims`; a dimension that is not in it has its default size."""
-    for name, sizes in options.dims.items():
+def chosen_sizes(
+    signature: Signature, dims: Mapping[str, Sequence[int]], most: int = MAX_FIXED_SIZES
+) -> list[dict[str, int]]:
+    """Return each combination of the sizes in `dims`; a dimension that is not in it has its default size."""
+    for name, sizes in dims.items():
         if not sizes or any(type(size) is not int or size < 1 for size in sizes):
             raise UsageError(f"dims has {name}={list(sizes)}; name integers of at least 1")
-    default = free_sizes(signature, {name: sizes[0] for name, sizes in options.dims.items()}, 1)
+    default = free_sizes(signature, {name: sizes[0] for name, sizes in dims.items()}, 1)
     leading = (
         {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows == "free" else set()
     )
-    for name in leading & set(options.dims):
+    for name in leading & set(dims):
         raise UsageError(
             f"dims has {name!r}, the number of events, which is free anyway; name sizes within an event"
         )
     combinations = [
-        {**default, **dict(zip(options.dims, sizes, strict=True))}
-        for sizes in itertools.product(*options.dims.values())
+        {**default, **dict(zip(dims, sizes, strict=True))} for sizes in itertools.product(*dims.values())
     ]
     if len(combinations) > most:
         raise UsageError(

@@ -11,8 +11,7 @@ import numpy as np
 
 from tamis._base import ModelError
 from tamis.bundle import Signature, free_sizes
-from tamis.engines.engine import Options
-from tamis.engines.size_range import LARGEST_SIZE, drawn, inner_dims, sizes_of
+from tamis.native.size_range import LARGEST_SIZE, drawn, inner_dims, sizes_of
 
 GRID_EXAMPLES = 160  # at least, combinations of sizes that the decisions of the compiler are taken for
 EVERY_REST = 16  # sizes from the smallest and from the largest one on that are among them: every rest that blocks and vectors leave
@@ -38,12 +37,16 @@ class SizeGrid:
 
     @classmethod
     def of(
-        cls, signature: Signature, options: Options, event: Mapping[str, np.ndarray] | None, admits: Admits
+        cls,
+        signature: Signature,
+        dims: Mapping[str, Sequence[int]],
+        event: Mapping[str, np.ndarray] | None,
+        admits: Admits,
     ) -> SizeGrid:
         """Return combinations of sizes from 1 to the default bounds, or to the largest ones that are named; ModelError if the model takes none."""
         names = tuple(inner_dims(signature))
         used = {} if event is None else sizes_of(signature, event)
-        bounds = tuple(max(LARGEST_SIZE, used.get(name, 0), *options.dims.get(name, ())) for name in names)
+        bounds = tuple(max(LARGEST_SIZE, used.get(name, 0), *dims.get(name, ())) for name in names)
 
         def example(sizes: Combination) -> Mapping[str, np.ndarray]:
             return drawn(signature, free_sizes(signature, dict(zip(names, sizes, strict=True)), 1))
