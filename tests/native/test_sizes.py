@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import prod
 
 import numpy as np
@@ -324,6 +325,6 @@ def test_the_bits_of_an_event_do_not_depend_on_the_other_sizes(kind, model_of):
         built = build_sizes(model, [every[n] for n in sizes], 0 if len(sizes) == 3 else len(sizes) - 1)
         kernels = open_kernels(built.sizes, batched=kind != "sequence")
         found.append([kernel(list(every[n].values()))[0] for n, kernel in zip(sizes, kernels, strict=True)])
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         for a, b in zip(one, other, strict=False):
             np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))

@@ -194,7 +194,8 @@ def _reduce_along(
             f"for (int j = 0; j < {half}; j++) {name}[j] = {REDUCING[kind]}({name}[j], {name}[j + {half}]);"
         )
         half //= 2
-    walk.write(out, f"{name}[0]")
+    # The sign of the largest or smallest of 0 and -0 would depend on their order.
+    walk.write(out, f"f_add({name}[0], all(0.0f))" if kind in ("max", "min") else f"{name}[0]")
 
 
 def _reduce_across(
@@ -235,7 +236,8 @@ def _reduce_across(
         pair = SCALAR_REDUCING[kind].format(f"{name}f[j]", f"{name}f[j + {half}]")
         writer.line(f"for (int j = 0; j < {half}; j++) {name}f[j] = {pair};")
         half //= 2
-    writer.line(f"*({walk.address(out)}) = {name}f[0];")
+    no_sign = " + 0.0f" if kind in ("max", "min") else ""
+    writer.line(f"*({walk.address(out)}) = {name}f[0]{no_sign};")
 
 
 def _add(
