@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import warnings
+from math import prod
 
 import numpy as np
 import onnx
@@ -12,6 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from tamis.native import compile_model
+from tamis.native.program import Contract
 
 
 def knn(x: Tensor, k: int) -> Tensor:
@@ -351,3 +355,15 @@ def test_published_architecture(kind: type[nn.Module], opset: int, check, case_o
     model = _exported(_with_statistics(kind()), events, opset)
     case = case_of(model, {name: values[:, None] for name, values in events.items()})
     check({kind.__name__: case}, batches=(1, 3, 17, 40))
+
+
+def test_relation_matrices_are_gathers_and_sums_of_parts() -> None:
+    events = _events("InteractionNetwork", 2)
+    model = _exported(InteractionNetwork(), events, 17)
+    program = compile_model(model, {name: array[:1] for name, array in events.items()}).narrow
+    particles, pairs = 12, 12 * 11
+    contractions = [one for one in program.statements if isinstance(one, Contract)]
+    assert contractions
+    assert not any(one.weights.shape[1:] in ((particles, pairs), (pairs, particles)) for one in contractions)
+    first = contractions[0]
+    assert prod(first.positions) == particles  # the first layer of the pairs, computed for each particle

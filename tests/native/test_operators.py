@@ -20,6 +20,11 @@ def weights(*shape: int) -> np.ndarray:
     return (RNG.normal(size=shape) / max(1.0, np.sqrt(np.prod(shape[1:])))).astype(np.float32)
 
 
+def one_of(rows: int, chosen: np.ndarray) -> np.ndarray:
+    """Return a matrix whose columns have a single one, in the chosen row."""
+    return np.eye(rows, dtype=np.float32)[:, chosen]
+
+
 def node(kind: str, operands: Sequence[object], opset: int = 17, outputs: int = 1, **attributes: object) -> tuple[onnx.ModelProto, list[tuple[int, ...]]]:  # fmt: skip
     """Return a model of one node; of its operands, a tuple is the shape of an input, an array is a constant, None is omitted."""
     names, inputs, constants, shapes = [], [], [], []
@@ -94,6 +99,13 @@ DENSE = {
     "matmul_both": node("MatMul", [(2, 5, 7), (2, 7, 18)]),
     "matmul_heads": node("MatMul", [(1, 4, 6, 3), (1, 4, 3, 6)]),
     "matmul_broadcast": node("MatMul", [(2, 1, 3, 4), (3, 4, 5)]),
+    "matmul_chosen": node("MatMul", [(2, 3, 9), one_of(9, np.arange(40) // 5 % 9)]),
+    "matmul_chosen_from": node("MatMul", [(3, 9), one_of(9, RNG.integers(0, 9, 31))]),
+    "matmul_chosen_left": node("MatMul", [one_of(9, RNG.integers(0, 9, 31)).T.copy(), (2, 9, 4)]),
+    "matmul_parts": node("MatMul", [(2, 3, 60), one_of(4, np.arange(60) // 15).T.copy()]),
+    "matmul_shuffled_parts": node("MatMul", [(2, 3, 60), one_of(4, RNG.permutation(60) % 4).T.copy()]),
+    "matmul_parts_left": node("MatMul", [one_of(4, RNG.permutation(60) % 4), (2, 60, 5)]),
+    "matmul_uneven_parts": node("MatMul", [(2, 3, 40), one_of(4, np.arange(40) % 7 % 4).T.copy()]),
     "matmul_stack": node("MatMul", [(1, 3, 4), weights(2, 4, 5)]),
     "long_sum": node("MatMul", [(1, 200), weights(200, 1)]),
     "long_sums_turned": node("Gemm", [(90, 20), weights(90, 2)], transA=1),

@@ -1,4 +1,4 @@
-"""Where the number of particles is free, temporaries of channels by positions become positions by channels.
+"""Where the number of particles is free, or rows of them are gathered, temporaries of channels by positions become positions by channels.
 
 1. `t[channel, position]` is stored as `t[position, channel]`, in every view of it. The lanes of a contraction are then its outputs, which fill vectors for
    any number of particles, and a particle that is gathered is one contiguous row.
@@ -26,11 +26,12 @@ class ParticleMajor(Pass):
     name = "particle-major"
 
     def apply(self, program: Program) -> Program:
-        """Move the temporaries that contractions read and write; programs of one size stay as they are."""
-        if program.table is None:
-            return program
+        """Move the temporaries that contractions read and write; in programs of one size those that follow from gathered rows."""
         statements = list(program.statements)
+        following = _after_gathers(statements) if program.table is None else set()
         for buffer, (channels, positions) in _candidates(statements).items():
+            if is_fixed(positions) and buffer not in following:
+                continue
             moved = _Transposed(buffer, channels, positions)
             try:
                 changed = [moved.statement(one) for one in statements]
@@ -42,6 +43,22 @@ class ParticleMajor(Pass):
 
 class _StaysError(Exception):
     """A view cannot be expressed in the other order."""
+
+
+def _after_gathers(statements: list[Statement]) -> set[Buffer]:
+    """Return the temporaries that are computed from rows of channels that were gathered."""
+    gathered = {
+        one.out.buffer
+        for one in statements
+        if isinstance(one, Pick) and one.out.strides[-1] == 1 and not one.choices[0].places.strides[-1]
+    }
+    found: set[Buffer] = set()
+    for one in statements:
+        read = {view.buffer for view in one.reads()}
+        starts = isinstance(one, Map) and read & gathered
+        if starts or (isinstance(one, Map | Contract) and read & found):
+            found |= {view.buffer for view in one.writes()}
+    return found
 
 
 def _candidates(statements: list[Statement]) -> dict[Buffer, tuple[int, int]]:
@@ -69,13 +86,7 @@ def _candidates(statements: list[Statement]) -> dict[Buffer, tuple[int, int]]:
 
 def _fits(buffer: Buffer, channels: int, positions: int) -> bool:
     whole = buffer.elements == channels * positions and buffer.role is Role.SCRATCH
-    return (
-        whole
-        and is_fixed(channels)
-        and not is_fixed(positions)
-        and channels >= PARTICLE_CHANNELS
-        and typical(positions) > 1
-    )
+    return whole and is_fixed(channels) and channels >= PARTICLE_CHANNELS and typical(positions) > 1
 
 
 class _Transposed:

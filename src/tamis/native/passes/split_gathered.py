@@ -191,7 +191,8 @@ class _Split:
         """Return the gather that wrote a view, if it chose rows and the view is all of them, (channels, *positions)."""
         writers = self.writers.get(view.buffer, set())
         statement = self.statements[next(iter(writers))] if len(writers) == 1 else None
-        if not isinstance(statement, Pick) or len(statement.choices) != 1 or len(statement.out.shape) != 2:
+        statement = _rows_first(statement) if isinstance(statement, Pick) else None
+        if statement is None:
             return None
         out, choice = statement.out, statement.choices[0]
         rows, channels = out.shape
@@ -225,6 +226,24 @@ def _without_ones(view: View, *, first: bool = False) -> View:
     return replace(
         view, shape=tuple(view.shape[a] for a in kept), strides=tuple(view.strides[a] for a in kept)
     )
+
+
+def _rows_first(pick: Pick) -> Pick | None:
+    """Return a gather of rows as one of (rows, channels), whatever the order of its axes; None for other gathers."""
+    if len(pick.choices) != 1:
+        return None
+    (choice,) = pick.choices
+    kept = [axis for axis, size in enumerate(pick.out.shape) if size != 1]
+    kept.sort(key=lambda axis: pick.source.strides[axis] != 0)
+    if len(kept) != 2:
+        return None
+
+    def chosen(view: View) -> View:
+        shape, strides = zip(*((view.shape[axis], view.strides[axis]) for axis in kept), strict=True)
+        return replace(view, shape=shape, strides=strides)
+
+    choices = (replace(choice, places=chosen(choice.places)),)
+    return replace(pick, source=chosen(pick.source), choices=choices, out=chosen(pick.out))
 
 
 def divmod_of(a: int, b: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from tamis.native.expression import Expression, Load, Number, broadcast, call, c
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
 from tamis.native.lowering.operators.movement import padded, put_padded
+from tamis.native.lowering.operators.relations import related
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Contract, Map, Product
 from tamis.native.sizes import greatest, is_fixed
@@ -105,6 +106,14 @@ def _matmul(context: Context, node: Node) -> None:
     shape = context.shape(node.outputs[0])
     left, right = (context.constant(name) for name in node.inputs)
     a, b = (context.shape(name) for name in node.inputs)
+    relation = None
+    if right is not None and right.ndim == 2 and left is None:
+        relation = related(context, context.value(node.inputs[0]), len(a) - 1, right)
+    elif left is not None and left.ndim == 2 and right is None and len(b) >= 2:
+        relation = related(context, context.value(node.inputs[1]), len(b) - 2, left.T)
+    if relation is not None:
+        context.define(node.outputs[0], relation)
+        return
     if right is not None and right.ndim == 2 and left is None:
         if len(a) == 1:
             out = context.scratch((1, *shape))
