@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isqrt
 
 from tamis.native.emission.lanes import Lanes, choose_lanes, positions_of, rows_together, views_of
 from tamis.native.emission.loops import Axis, joined, tiles
@@ -127,7 +128,7 @@ def _largest(
         together = min(size, max(1, mode.target.wide_positions // mode.count))
         return max(1, room // (mode.count * together)), together
     if lanes is Lanes.POSITIONS:
-        vectors = _even(-(-size // width), POSITION_VECTORS)
+        vectors = _even(-(-size // width), _position_vectors(mode, chains, total))
         return max(1, room // vectors), vectors
     vectors = -(-total // mode.lanes)
     together = min(size, room)
@@ -136,6 +137,16 @@ def _largest(
     most = max(1, min(vectors, OUTPUT_VECTORS if together >= MANY_POSITIONS else room // together))
     most = _even(vectors, most)
     return most, max(1, min(together, room // most))
+
+
+def _position_vectors(mode: Mode, chains: int, total: int) -> int:
+    """Return the most vectors of positions in a block; besides the sums, registers hold these and a weight."""
+    target = mode.target
+    if target.registers - target.sums > POSITION_VECTORS:
+        return POSITION_VECTORS
+    room = target.sums // chains
+    outputs = min(total, room // isqrt(room))  # as square as possible, since fewest numbers are loaded then
+    return max(1, min(POSITION_VECTORS, (target.registers - 1) // (chains * outputs + 1)))
 
 
 def _even(units: int, most: int) -> int:

@@ -46,7 +46,7 @@ SHORT_ROWS = (4, 8)
 ROW_LOAD_COST = 1.3
 # Cost of a vector that is stored or loaded float by float, in multiply-adds. Timed.
 SCATTER_COST = 20
-# Most vectors of positions in a block. Derived: with 4 outputs they fill 24 accumulators.
+# Most vectors of positions in a block, where registers allow it. Derived: with 4 outputs they fill 24 accumulators.
 POSITION_VECTORS = 6
 # From how many positions on a block has at most how many vectors of outputs. Timed.
 MANY_POSITIONS = 6

@@ -14,9 +14,10 @@ from tamis.native.lowering.operators.movement import padded, put_padded
 from tamis.native.lowering.operators.relations import related
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Contract, Map, Product
-from tamis.native.sizes import greatest, is_fixed
+from tamis.native.sizes import greatest, is_fixed, typical
 from tamis.native.thresholds import (
     CHAINED_TERMS,
+    COPIED_ROWS,
     FEW_OUTPUTS,
     INDEPENDENT_CHAINS,
     MANY_TERMS,
@@ -136,6 +137,8 @@ def _matmul(context: Context, node: Node) -> None:
     one = one.insert(0) if len(a) == 1 else one
     other = other.insert(1) if len(b) == 1 else other
     lead = broadcast([one.shape[:-2], other.shape[:-2]])
+    if other.strides[-1] != 1 and typical(one.shape[-2]) >= COPIED_ROWS and typical(other.shape[-1]) > 1:
+        other = context.write(Load(other), out=context.scratch(other.shape))  # vectors read its rows
     one, other = one.expand((*lead, *one.shape[-2:])), other.expand((*lead, *other.shape[-2:]))
     out = context.scratch((*lead, one.shape[-2], other.shape[-1]))
     products(context, one, other, out)
