@@ -216,7 +216,7 @@ class _NativeRunner(Runner):
     def compile(self, event: Mapping[str, np.ndarray]) -> Kernel:
         """Compile for the sizes of an example, or load it from the cache."""
         ordered = {spec.name: event[spec.name] for spec in self._signature.inputs}
-        built = build(self._model, ordered, precision=self._precision)
+        built = build(self._model, ordered, precision=self._precision, hold=not self._batched)
         self._check_rows(built)
         kernel = open_kernel(built, batched=self._batched)
         self._compiled[self._key(list(ordered.values()))] = kernel

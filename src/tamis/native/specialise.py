@@ -6,31 +6,37 @@ shapes) become constants. Nodes that no output needs are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
-import onnx.inliner
 from onnx import AttributeProto, numpy_helper
 
 from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import RANDOM_OPERATORS
 from tamis.native.graph import Attribute, Graph, Node, TensorType, Varying
+from tamis.native.inline import PLAIN_DOMAINS, inlined
 from tamis.native.interpolate import Traced, evaluated_rows, interpolated
 from tamis.native.limits import OTHER_ENGINES, refuse_large, refuse_large_tensors
 from tamis.native.sizes import SizeTable
 
-PLAIN_DOMAINS = ("", "ai.onnx")
-SHAPE_OPERATORS = {"Shape", "Size", "EyeLike"}  # they depend on the shape of their input alone
+# operators that read the values of their first inputs only: of the others the shape or the type
+VALUES_READ = {"Shape": 0, "Size": 0, "EyeLike": 0, "CastLike": 1}
 GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
-def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph:
-    """Return the graph of one event; `event` is an example, with the batch size that the model takes."""
-    model = _inlined(model)
+def specialise(
+    model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Collection[str] = ()
+) -> Graph:
+    """Return the graph of one event; `event` is an example, with the batch size that the model takes.
+
+    Inputs that are `held` have the values of the example in every event, such as axes and sizes.
+    """
+    model = inlined(model)
     refuse_large(model, event)
-    model, values, constants = _traced(model, event)
+    fixed = {name: np.asarray(event[name]) for name in held}
+    model, values, constants = _traced(model, event, fixed)
     nodes = _needed(_nodes(model, constants), {one.name for one in model.graph.output})
     refuse_large_tensors(values)
     types = {
@@ -38,8 +44,8 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
     }
     used = _used(model, nodes)
     return Graph(
-        _inputs(model, constants), tuple(one.name for one in model.graph.output), nodes, types,
-        {name: value for name, value in constants.items() if name in used},
+        _inputs(model, constants, held), tuple(one.name for one in model.graph.output), nodes, types,
+        {name: value for name, value in constants.items() if name in used}, held=fixed,
     )  # fmt: skip
 
 
@@ -54,7 +60,7 @@ def specialise_sizes(
     The smallest ones may be too small for the model; its tables have no rows for them. If the size is that of one dimension, `variable` has it for
     each event, and not all of them are evaluated.
     """
-    model = _inlined(model)
+    model = inlined(model)
     refuse_large(model, events[-1])
     tracer = _SizeTracer(model)
     first = next((row for row in range(len(events) - 1) if tracer.admits(events[row])), len(events) - 1)
@@ -100,7 +106,7 @@ class _SizeTracer:
         constants = _known(self.model.graph, values)
         model = self.model
         if any(_is_decided(node, constants) for node in model.graph.node):
-            model, values, constants = _traced(model, event)
+            model, values, constants = _traced(model, event, {})
         refuse_large_tensors(values)
         nodes = self.nodes
         if not nodes or model is not self.model:
@@ -137,25 +143,23 @@ def _split(
     return constants, varying
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
-
-
 def _traced(
-    model: onnx.ModelProto, event: Mapping[str, np.ndarray]
+    model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return a model without decided branches, the values of all its tensors, and those that do not depend on the event."""
     values = Reference(model, double=False).trace(dict(event))
-    constants = _known(model.graph, values)
+    constants = _known(model.graph, values, held)
     while any(_is_decided(node, constants) for node in model.graph.node):
         model = _without_branches(model, constants)
         values = Reference(model, double=False).trace(dict(event))
-        constants = _known(model.graph, values)
+        constants = _known(model.graph, values, held)
     return model, values, constants
 
 
-def _inputs(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    return tuple(one.name for one in model.graph.input if one.name not in constants)
+def _inputs(
+    model: onnx.ModelProto, constants: Mapping[str, np.ndarray], held: Collection[str] = ()
+) -> tuple[str, ...]:
+    return tuple(one.name for one in model.graph.input if one.name not in constants or one.name in held)
 
 
 def _nodes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> list[Node]:
@@ -186,14 +190,17 @@ def _used(model: onnx.ModelProto, nodes: Sequence[Node]) -> set[str]:
     return {name for node in nodes for name in node.inputs} | {one.name for one in model.graph.output}
 
 
-def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _known(
+    graph: onnx.GraphProto, values: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """Return the tensors that do not depend on the event."""
-    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer} | dict(held or {})
     for node in graph.node:
         if node.op_type in RANDOM_OPERATORS or any(one.type in GRAPH_ATTRIBUTES for one in node.attribute):
             continue  # a nested graph may read any outer tensor
-        reads_shapes_only = node.op_type in SHAPE_OPERATORS and node.domain in PLAIN_DOMAINS
-        if reads_shapes_only or all(not name or name in constants for name in node.input):
+        is_plain = node.domain in PLAIN_DOMAINS
+        count = VALUES_READ.get(node.op_type, len(node.input)) if is_plain else len(node.input)
+        if all(not name or name in constants for name in node.input[:count]):
             constants |= {name: np.asarray(values[name]) for name in node.output if name}
     return constants
 

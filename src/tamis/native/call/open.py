@@ -16,6 +16,7 @@ from tamis.cbuild import Compiler, find_compiler, load_module
 from tamis.native.build import Built
 from tamis.native.build.timing import aligned
 from tamis.native.call.casting import CastingKernel
+from tamis.native.call.holding import HoldingKernel
 from tamis.native.call.kernel import CtypesKernel, Kernel, LoadedCode
 
 CYCLES_PER_NS = 2.5  # about; converts estimated cycles to time
@@ -68,6 +69,8 @@ def open_kernels(
         if any(dtype != "float32" for dtype in built.types):
             count = len(built.inputs)
             kernel = CastingKernel(kernel, built.types[:count], built.types[count:])
+        if built.held:
+            kernel = HoldingKernel(kernel, built.held)
         kernels.append(kernel)
     return kernels
 
