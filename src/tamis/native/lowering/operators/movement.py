@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamis.native.expression import Expression, Load, Number, cost
+from tamis.native.expression import Expression, Load, Number, cost, expand
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.rule import rule
@@ -144,7 +144,11 @@ def joined(context: Context, values: list[Expression], axis: int) -> Expression:
 
 
 def padded(
-    context: Context, value: Expression, before: list[int], after: list[int], filling: float = 0.0
+    context: Context,
+    value: Expression,
+    before: list[int],
+    after: list[int],
+    filling: float | Expression = 0.0,
 ) -> View:
     """Write a value into a new buffer with a border of `filling`."""
     shape = tuple(b + n + a for b, n, a in zip(before, value.shape, after, strict=True))
@@ -156,15 +160,21 @@ def padded(
 
 
 def put_padded(
-    context: Context, value: Expression, before: list[int], after: list[int], out: View, filling: float = 0.0
+    context: Context,
+    value: Expression,
+    before: list[int],
+    after: list[int],
+    out: View,
+    filling: float | Expression = 0.0,
 ) -> None:
     """Write a value into the middle of a view, and `filling` around it."""
     inner = out
+    border = filling if isinstance(filling, Expression) else Number(filling)
     for axis, (low, high) in enumerate(zip(before, after, strict=True)):
         for start, count in ((0, low), (out.shape[axis] - high, high)):
             if count:
                 edge = inner.slice(axis, start, count)
-                context.add(Map(Number(filling, edge.shape), edge))
+                context.add(Map(expand(border, edge.shape), edge))
         inner = inner.slice(axis, low, value.shape[axis])
     context.add(Map(value, inner))
 
