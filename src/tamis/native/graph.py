@@ -118,7 +118,9 @@ class Graph:
     constants: Mapping[str, np.ndarray]
     varying: Mapping[str, Varying] = field(default_factory=dict)
     table: SizeTable | None = None  # of the sizes in `types`; None: they are fixed
-    held: Mapping[str, np.ndarray] = field(default_factory=dict)  # inputs that have the same value in every event
+    held: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # inputs that have the same value in every event
 
     def inputs_of(self, name: str) -> set[str]:
         """Return the inputs that a tensor depends on."""

@@ -26,9 +26,7 @@ VALUES_READ = {"Shape": 0, "Size": 0, "EyeLike": 0, "CastLike": 1}
 GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
-def specialise(
-    model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Collection[str] = ()
-) -> Graph:
+def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Collection[str] = ()) -> Graph:
     """Return the graph of one event; `event` is an example, with the batch size that the model takes.
 
     Inputs that are `held` have the values of the example in every event, such as axes and sizes.

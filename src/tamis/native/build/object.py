@@ -37,7 +37,9 @@ class Built:
     types: tuple[str, ...]  # of inputs and outputs in the model; the code itself reads and writes floats
     cycles: float  # of one event, estimated
     row: int = 0  # of the sizes of an event, where the code is for several
-    held: tuple[np.ndarray | None, ...] = ()  # of each input the value that it has in every event, None of those that may differ
+    held: tuple[
+        np.ndarray | None, ...
+    ] = ()  # of each input the value that it has in every event, None of those that may differ
 
 
 @dataclass(frozen=True)

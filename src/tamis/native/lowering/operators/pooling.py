@@ -10,9 +10,9 @@ import numpy as np
 from tamis.native.expression import Expression, Load, Number, call, cost
 from tamis.native.graph import Node, Varying
 from tamis.native.lowering.context import Context, unsupported
-from tamis.native.lowering.operators.contraction import window_pads
 from tamis.native.lowering.operators.movement import padded
 from tamis.native.lowering.operators.reduction import reduce
+from tamis.native.lowering.operators.unfolding import window_pads
 from tamis.native.lowering.rule import rule
 from tamis.native.sizes import Size, greatest, in_row
 from tamis.native.thresholds import UNROLLED_WINDOW

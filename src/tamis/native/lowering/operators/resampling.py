@@ -166,7 +166,9 @@ def _resize(context: Context, node: Node) -> None:
         if coordinates == CROPPED and outside.any():
             value = _repeated(context, value, repeats)
             repeats = [1] * len(shape)
-            mask = context.constant_value(outside.astype(np.float32).reshape(-1, *[1] * (len(shape) - place - 1)))
+            mask = context.constant_value(
+                outside.astype(np.float32).reshape(-1, *[1] * (len(shape) - place - 1))
+            )
             filling = Number(node.number("extrapolation_value", 0.0))
             value = Load(context.write(call("where", context.broadcast(mask, value.shape), filling, value)))
     context.define(node.outputs[0], _repeated(context, value, repeats))
