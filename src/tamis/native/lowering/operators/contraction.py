@@ -143,12 +143,20 @@ def _matmul(context: Context, node: Node) -> None:
 
 @rule("Conv")
 def _conv(context: Context, node: Node) -> None:
-    """Write a convolution: windows of a padded input are summed over channels and the kernel."""
-    if depends_on_event(context, node, 1, 2):
-        convolve(context, node)
-        return
-    weights, bias = context.known(node, 1), context.optional(node, 2)
     value = context.value(node.inputs[0])
+    if depends_on_event(context, node, 1, 2):
+        bias = context.value(node.inputs[2]) if node.input(2) else None
+        result = convolve(context, node, value, context.value(node.inputs[1]), bias)
+    else:
+        weights, biases = context.known(node, 1), context.optional(node, 2)
+        result = Load(convolution(context, node, value, weights, biases))
+    context.define(node.outputs[0], result)
+
+
+def convolution(
+    context: Context, node: Node, value: Expression, weights: np.ndarray, bias: np.ndarray | None
+) -> View:
+    """Return a convolution with the attributes of a node."""
     shape, out_shape = value.shape, context.shape(node.outputs[0])
     spatial = len(shape) - 2
     kernel = weights.shape[2:]
@@ -174,7 +182,7 @@ def _conv(context: Context, node: Node) -> None:
     else:
         x = _contiguous(context, value, out_shape).view
     put_windows(context, x, weights, bias, out, windows)
-    context.define(node.outputs[0], Load(out))
+    return out
 
 
 def _contiguous(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load:

@@ -152,13 +152,24 @@ def _batch_normalisation(context: Context, node: Node) -> None:
         raise unsupported(
             node, "it is in training mode (training_mode=1); export the model after model.eval()"
         )
-    scale, bias, mean, variance = (context.known(node, place).astype(np.float64) for place in range(1, 5))
-    factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
-    shift = bias - mean * factor
     value = context.value(node.inputs[0])
-    shape = (-1, *[1] * (len(value.shape) - 2)) if node.integer("spatial", 1) else value.shape[1:]
-    factors, shifts = (
+    shape = (value.shape[1], *[1] * (len(value.shape) - 2))
+    if not node.integer("spatial", 1):
+        shape = value.shape[1:]
+    epsilon = node.number("epsilon", 1e-5)
+    names = node.inputs[1:5]
+    if any(context.constant(name) is None for name in names):
+        scale, bias, mean, variance = (context.reshape(context.value(name), shape) for name in names)
+        factor = context.settled(call("div", scale, call("sqrt", call("add", variance, Number(epsilon)))), 8)
+        centred = call("sub", value, context.broadcast(mean, value.shape))
+        scaled = call("mul", centred, context.broadcast(factor, value.shape))
+        context.define(node.outputs[0], call("add", scaled, context.broadcast(bias, value.shape)))
+        return
+    numbers = [context.known(node, place).astype(np.float64) for place in range(1, 5)]
+    factors = numbers[0] / np.sqrt(numbers[3] + epsilon)
+    shifts = numbers[1] - numbers[2] * factors
+    slope, offset = (
         context.broadcast(context.constant_value(one.astype(np.float32).reshape(shape)), value.shape)
-        for one in (factor, shift)
+        for one in (factors, shifts)
     )
-    context.define(node.outputs[0], call("add", call("mul", value, factors), shifts))
+    context.define(node.outputs[0], call("add", call("mul", value, slope), offset))

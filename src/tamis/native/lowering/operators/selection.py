@@ -229,14 +229,14 @@ def _one_hot_of(context: Context, index: Expression, shape: tuple[int, ...]) -> 
 @rule("OneHot")
 def _one_hot(context: Context, node: Node) -> None:
     depth = integer(context.known(node, 1).ravel()[0])
-    off, on = (float(one) for one in context.known(node, 2).ravel())
+    off, on = (context.at(context.value(node.inputs[2]), 0, place) for place in (0, 1))
     indices = context.value(node.inputs[0])
     rank = len(indices.shape) + 1
     axis = normal_axis(node, rank, -1)
     from_end = call("add", indices, context.broadcast(context.factor(float, depth), indices.shape))
     wrapped = call("where", call("less", indices, Number(0.0)), from_end, indices)
     index = context.reshape(wrapped, (*indices.shape, 1))
-    result = call("where", _one_hot_of(context, index, (*indices.shape, depth)), Number(on), Number(off))
+    result = call("where", _one_hot_of(context, index, (*indices.shape, depth)), on, off)
     context.define(node.outputs[0], context.permute(result, (*range(axis), rank - 1, *range(axis, rank - 1))))
 
 

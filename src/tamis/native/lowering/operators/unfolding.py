@@ -67,10 +67,11 @@ def transposed_pads(node: Node, size: tuple[int, ...], out: tuple[int, ...], ker
     return begin
 
 
-def convolve(context: Context, node: Node) -> None:
-    """Write a convolution whose weights depend on the event: its windows become columns of a matrix."""
-    value, shape = context.value(node.inputs[0]), context.shape(node.outputs[0])
-    weights = context.value(node.inputs[1])
+def convolve(
+    context: Context, node: Node, value: Expression, weights: Expression, bias: Expression | None
+) -> Expression:
+    """Return a convolution whose weights depend on the event: its windows become columns of a matrix."""
+    shape = context.shape(node.outputs[0])
     kernel, spatial, groups = weights.shape[2:], len(weights.shape) - 2, node.integer("group", 1)
     stride, dilation = node.integers("strides", (1,) * spatial), node.integers("dilations", (1,) * spatial)
     before, after = window_pads(node, value.shape[2:], kernel, stride, dilation)
@@ -85,13 +86,13 @@ def convolve(context: Context, node: Node) -> None:
     out = context.scratch((batch, groups, weights.shape[0] // groups, prod(shape[2:])), "conv")
     rows = context.broadcast(rows, (batch, *rows.shape[1:]))
     products(context, context.write(rows), context.write(columns), out)
-    context.define(node.outputs[0], _with_bias(context, node, context.reshape(Load(out), shape)))
+    result = context.reshape(Load(out), shape)
+    return result if bias is None else add_to_channels(context, result, bias)
 
 
-def _with_bias(context: Context, node: Node, value: Expression) -> Expression:
-    if not node.input(2):
-        return value
-    bias = context.reshape(context.value(node.inputs[2]), (value.shape[1], *[1] * (len(value.shape) - 2)))
+def add_to_channels(context: Context, value: Expression, bias: Expression) -> Expression:
+    """Add a number to each channel."""
+    bias = context.reshape(bias, (value.shape[1], *[1] * (len(value.shape) - 2)))
     return call("add", value, context.broadcast(bias, value.shape))
 
 
@@ -111,7 +112,9 @@ def convolve_transposed(context: Context, node: Node) -> None:
     products(context, context.write(rows), context.write(right), columns)
     split = (batch, groups * weights.shape[1], *kernel, *value.shape[2:])
     summed = add_windows(context, context.reshape(Load(columns), split), shape, begin, stride, dilation)
-    context.define(node.outputs[0], _with_bias(context, node, summed))
+    if node.input(2):
+        summed = add_to_channels(context, summed, context.value(node.inputs[2]))
+    context.define(node.outputs[0], summed)
 
 
 def add_windows(
