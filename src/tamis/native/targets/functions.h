@@ -20,6 +20,10 @@ TAMIS_INLINE V f_round(V a) { return round_(a); }
 TAMIS_INLINE V f_trunc(V a) { return trunc_(a); }
 TAMIS_INLINE V f_relu(V a) { return max_((V){0}, a); } /* NaN propagates: max_ returns its second argument if one is NaN */
 TAMIS_INLINE V f_reciprocal(V a) { return all(1.0f) / a; }
+TAMIS_INLINE I tamis_bits(V a) { return __builtin_convertvector(a, I); } /* of integers, which are exact */
+TAMIS_INLINE V f_bit_and(V a, V b) { return __builtin_convertvector(tamis_bits(a) & tamis_bits(b), V); }
+TAMIS_INLINE V f_bit_or(V a, V b) { return __builtin_convertvector(tamis_bits(a) | tamis_bits(b), V); }
+TAMIS_INLINE V f_bit_xor(V a, V b) { return __builtin_convertvector(tamis_bits(a) ^ tamis_bits(b), V); }
 TAMIS_INLINE V f_greater(V a, V b) { return boolean(a > b); }
 TAMIS_INLINE V f_less(V a, V b) { return boolean(a < b); }
 TAMIS_INLINE V f_equal(V a, V b) { return boolean(a == b); }

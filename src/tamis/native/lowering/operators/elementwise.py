@@ -18,6 +18,8 @@ FUNCTION_OF_OPERATOR = {
     "Round": "round", "Sign": "sign", "Softplus": "softplus", "IsNaN": "isnan", "Tan": "tan", "Asin": "asin", "Acos": "acos",
     "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
 }  # fmt: skip
+WRAPPING = {"Add", "Sub", "Mul", "Neg", "Abs"}
+SHORT_BYTES = 2
 
 
 def broadcast_together(context: Context, *values: Expression) -> list[Expression]:
@@ -37,9 +39,35 @@ def _inputs(context: Context, node: Node) -> list[Expression]:
     return broadcast_together(context, *values)
 
 
+def wrapped(value: Expression, dtype: np.dtype) -> Expression:
+    """Return integers as a type of fewer bits has them: the lowest bits, of which the first one may be a sign."""
+    bits = 8 * dtype.itemsize
+    rest = call("fmod", value, Number(2.0**bits))
+    if dtype.kind == "u":
+        return call("where", call("less", rest, Number(0.0)), call("add", rest, Number(2.0**bits)), rest)
+    half = 2.0 ** (bits - 1)
+    above = call("where", call("less", rest, Number(half)), rest, call("sub", rest, Number(2.0**bits)))
+    return call("where", call("less", rest, Number(-half)), call("add", rest, Number(2.0**bits)), above)
+
+
+def _is_short(dtype: np.dtype) -> bool:
+    """Return whether sums of a type may wrap around among the integers that are exact."""
+    return dtype.kind in "iu" and dtype.itemsize <= SHORT_BYTES
+
+
 @rule(*FUNCTION_OF_OPERATOR)
 def _plain(context: Context, node: Node) -> None:
-    context.define(node.outputs[0], call(FUNCTION_OF_OPERATOR[node.kind], *_inputs(context, node)))
+    operands, dtype = _inputs(context, node), context.dtype(node.outputs[0])
+    result = call(FUNCTION_OF_OPERATOR[node.kind], *operands)
+    if node.kind in WRAPPING and _is_short(dtype):
+        if node.kind == "Mul" and dtype.itemsize > 1:  # in two parts, each of which is exact
+            one, other = operands
+            high = call("floor", call("mul", other, Number(2.0**-8)))
+            low = call("sub", other, call("mul", high, Number(2.0**8)))
+            part = call("mul", wrapped(call("mul", one, high), dtype), Number(2.0**8))
+            result = call("add", wrapped(part, dtype), wrapped(call("mul", one, low), dtype))
+        result = wrapped(result, dtype)
+    context.define(node.outputs[0], result)
 
 
 @rule("Xor")
@@ -86,6 +114,8 @@ def _cast(context: Context, node: Node) -> None:
         value = call("not", call("equal", value, Number(0.0)))
     elif target.kind in "iu" and source.kind == "f":
         value = call("trunc", value)
+    elif _is_short(target) and source.kind in "iu" and not np.can_cast(source, target):
+        value = wrapped(value, target)
     context.define(node.outputs[0], value)
 
 

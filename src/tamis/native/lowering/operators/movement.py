@@ -29,11 +29,20 @@ def _identity(context: Context, node: Node) -> None:
 @rule("Dropout")
 def _dropout(context: Context, node: Node) -> None:
     """Return the input, and a mask of ones."""
-    if node.input(2) and context.known(node, 2).any():
+    drops = not node.input(1) or bool(context.known(node, 1).any())
+    if node.input(2) and context.known(node, 2).any() and drops:
         raise unsupported(node, "it is in training mode; export the model after model.eval()")
     context.define(node.outputs[0], context.value(node.inputs[0]))
     if context.is_needed([*node.outputs, ""][1]):
         context.define(node.outputs[1], Number(1.0, context.shape(node.outputs[1])))
+
+
+@rule("Range", "ConstantOfShape", "MelWeightMatrix")
+def _generated(context: Context, node: Node) -> None:
+    """Raise, since these are constants if their inputs are."""
+    for place in range(len(node.inputs)):
+        context.known(node, place)
+    raise unsupported(node, "its inputs depend on the event, and have to be constant")
 
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
