@@ -38,16 +38,16 @@ def _schema(model: onnx.ModelProto, node: onnx.NodeProto) -> onnx.defs.OpSchema 
     if kind in RULES or kind in KEPT_OPERATORS:
         return None
     try:
-        schema = onnx.defs.get_schema(node.op_type, _version(model, domain), domain)
+        schema = onnx.defs.get_schema(node.op_type, opset_of(model, domain), domain)
     except onnx.defs.SchemaError:
         return None
     return schema if schema.has_function or schema.has_context_dependent_function else None
 
 
-def _version(model: onnx.ModelProto, domain: str) -> int:
-    return next(
-        (one.version for one in model.opset_import if one.domain == domain or {one.domain, domain} == set(PLAIN_DOMAINS)), 1
-    )  # fmt: skip
+def opset_of(model: onnx.ModelProto, domain: str = "") -> int:
+    """Return the opset of a domain that a model imports, 1 if it does not."""
+    names = PLAIN_DOMAINS if domain in PLAIN_DOMAINS else (domain,)
+    return next((one.version for one in model.opset_import if one.domain in names), 1)
 
 
 def _with_functions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -80,7 +80,7 @@ def _body(
     types: Mapping[str, onnx.TypeProto],
 ) -> onnx.FunctionProto | None:
     """Return the definition of an operator in the model's opset; of some it depends on the types of the inputs."""
-    opset = _version(model, "")
+    opset = opset_of(model, "")
     plain, dependent = (
         [one for one in versions if one <= opset]
         for versions in (schema.function_opset_versions, schema.context_dependent_function_opset_versions)

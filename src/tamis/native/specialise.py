@@ -16,14 +16,14 @@ from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import RANDOM_OPERATORS
 from tamis.native.graph import Attribute, Graph, Node, TensorType, Varying
-from tamis.native.inline import PLAIN_DOMAINS, inlined
+from tamis.native.inline import PLAIN_DOMAINS, inlined, opset_of
 from tamis.native.interpolate import Traced, evaluated_rows, interpolated
 from tamis.native.limits import OTHER_ENGINES, refuse_large, refuse_large_tensors
 from tamis.native.sizes import SizeTable
+from tamis.native.unroll import CONTROL_FLOW, GRAPH_ATTRIBUTES, is_decided, unrolled
 
 # operators that read the values of their first inputs only: of the others the shape or the type
 VALUES_READ = {"Shape": 0, "Size": 0, "EyeLike": 0, "CastLike": 1}
-GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
 def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Collection[str] = ()) -> Graph:
@@ -103,7 +103,7 @@ class _SizeTracer:
         values = self._evaluator.trace(dict(event))
         constants = _known(self.model.graph, values)
         model = self.model
-        if any(_is_decided(node, constants) for node in model.graph.node):
+        if any(is_decided(model, node, constants) for node in model.graph.node):
             model, values, constants = _traced(model, event, {})
         refuse_large_tensors(values)
         nodes = self.nodes
@@ -144,11 +144,12 @@ def _split(
 def _traced(
     model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return a model without decided branches, the values of all its tensors, and those that do not depend on the event."""
+    """Return a model without decided branches and loops, the values of all its tensors, and those that do not depend on the event."""
     values = Reference(model, double=False).trace(dict(event))
     constants = _known(model.graph, values, held)
-    while any(_is_decided(node, constants) for node in model.graph.node):
-        model = _without_branches(model, constants)
+    while any(is_decided(model, node, constants) for node in model.graph.node):
+        model = inlined(unrolled(model, constants, values))
+        refuse_large(model, event)
         values = Reference(model, double=False).trace(dict(event))
         constants = _known(model.graph, values, held)
     return model, values, constants
@@ -162,7 +163,7 @@ def _inputs(
 
 def _nodes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> list[Node]:
     """Return the nodes that depend on the event."""
-    opset = next((one.version for one in model.opset_import if one.domain in PLAIN_DOMAINS), 1)
+    opset = opset_of(model)
     nodes: list[Node] = []
     for place, proto in enumerate(model.graph.node):
         if any(name in constants for name in proto.output):
@@ -203,29 +204,6 @@ def _known(
     return constants
 
 
-def _is_decided(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    """Return whether a node is an `If` with a constant condition."""
-    return node.op_type == "If" and node.input[0] in constants
-
-
-def _without_branches(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Replace each `If` that has a constant condition by its branch; PyTorch exports squeeze() that way."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    del changed.graph.node[:]
-    for node in model.graph.node:
-        if not _is_decided(node, constants):
-            changed.graph.node.append(node)
-            continue
-        taken = "then_branch" if constants[node.input[0]].all() else "else_branch"
-        branch = next(one.g for one in node.attribute if one.name == taken)
-        changed.graph.node.extend(branch.node)
-        changed.graph.initializer.extend(branch.initializer)
-        for inner, outer in zip(branch.output, node.output, strict=True):
-            changed.graph.node.append(onnx.helper.make_node("Identity", [inner.name], [outer]))
-    return changed
-
-
 def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:
     attributes: dict[str, Attribute] = {}
     for one in node.attribute:
@@ -239,7 +217,7 @@ def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:
             attributes[one.name] = onnx.helper.get_attribute_value(one)
         elif one.type in (AttributeProto.INTS, AttributeProto.FLOATS):
             attributes[one.name] = tuple(onnx.helper.get_attribute_value(one))
-        else:
+        elif node.op_type not in CONTROL_FLOW:
             raise ModelError(
                 f"the native engine does not support {node.op_type} with a nested graph (node {name!r}, attribute {one.name!r}); "
                 "use engine='onnxruntime', or export the model without control flow"

@@ -45,6 +45,16 @@ def _generated(context: Context, node: Node) -> None:
     raise unsupported(node, "its inputs depend on the event, and have to be constant")
 
 
+@rule("If", "Loop", "Scan")
+def _control_flow(context: Context, node: Node) -> None:
+    """Raise: branches whose condition is constant are taken before, and loops whose number of steps is are unrolled."""
+    for place in {"If": (0,), "Loop": (0, 1)}.get(node.kind, ()):
+        context.optional(node, place)
+    raise unsupported(
+        node, "the number of steps of its nested graph is not constant; export the model without control flow"
+    )
+
+
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(context: Context, node: Node) -> None:
     if node.kind != "Flatten":
