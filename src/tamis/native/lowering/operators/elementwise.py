@@ -107,7 +107,7 @@ def _variadic(context: Context, node: Node) -> None:
 
 @rule("Cast", "CastLike")
 def _cast(context: Context, node: Node) -> None:
-    """Truncate floats to integers, compare numbers with 0 for booleans; other casts change nothing."""
+    """Truncate floats to integers, compare numbers with 0 for booleans, round to float16; other casts change nothing."""
     source, target = context.dtype(node.inputs[0]), context.dtype(node.outputs[0])
     value = context.value(node.inputs[0])
     if target == np.bool_ and source != np.bool_:
@@ -116,6 +116,8 @@ def _cast(context: Context, node: Node) -> None:
         value = call("trunc", value)
     elif _is_short(target) and source.kind in "iu" and not np.can_cast(source, target):
         value = wrapped(value, target)
+    elif target == np.float16 and not np.can_cast(source, target):
+        value = call("half", value)
     context.define(node.outputs[0], value)
 
 
