@@ -32,7 +32,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _schema(model: onnx.ModelProto, node: onnx.NodeProto) -> onnx.defs.OpSchema | None:
-    """Return the definition of an operator without a rule, None if there is none."""
+    """Return the definition of an operator without a rule, None if ONNX does not have one."""
     domain = "" if node.domain in PLAIN_DOMAINS else node.domain
     kind = f"{domain}.{node.op_type}" if domain else node.op_type
     if kind in RULES or kind in KEPT_OPERATORS:

@@ -60,17 +60,10 @@ def reduce(
 @rule(*(f"Reduce{kind}" for kind in REDUCE_KINDS), takes_empty=True)
 def _reduction(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
-    rank = len(value.shape)
     if 0 in value.shape:
         _reduce_nothing(context, node)
         return
-    axes = list(node.integers("axes", ()))
-    if not axes and node.input(1):
-        axes = [int(axis) for axis in context.known(node, 1).ravel()]
-    if axes:
-        axes = sorted({axis % rank for axis in axes})
-    elif not node.integer("noop_with_empty_axes", 0):
-        axes = list(range(rank))
+    axes = _axes(context, node, len(value.shape))
     keep = bool(node.integer("keepdims", 1))
     kind = node.kind.removeprefix("Reduce")
     if kind in ("SumSquare", "L2", "LogSumExp"):
@@ -97,6 +90,16 @@ def _reduction(context: Context, node: Node) -> None:
         highest = context.reshape(highest, result.shape)
         result = call("add", call("log", result), highest)
     context.define(node.outputs[0], result)
+
+
+def _axes(context: Context, node: Node, rank: int) -> list[int]:
+    """Return the axes that are reduced: an attribute up to opset 12 or 17, an input since, by default all of them."""
+    axes = list(node.integers("axes", ()))
+    if not axes and node.input(1):
+        axes = [int(axis) for axis in context.known(node, 1).ravel()]
+    if axes:
+        return sorted({axis % rank for axis in axes})
+    return [] if node.integer("noop_with_empty_axes", 0) else list(range(rank))
 
 
 def _reduce_nothing(context: Context, node: Node) -> None:

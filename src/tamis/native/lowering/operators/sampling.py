@@ -160,7 +160,7 @@ def _taps(
     fraction = Load(context.write(call("sub", where, low)))
     rest = Load(context.write(call("sub", Number(1.0), fraction)))
     if mode in ("linear", "bilinear"):
-        weights = {0.0: rest, 1.0: fraction}
+        weights: dict[float, Expression] = {0.0: rest, 1.0: fraction}
     else:
         weights = {
             -1.0: _cubic_weight(call("add", fraction, Number(1.0)), near=False),
@@ -257,8 +257,8 @@ def _region_align(context: Context, node: Node) -> None:
         within = call("greater_equal", where, Number(-1.0)), call("less_equal", where, Number(float(size)))
         layout = (1, shape[0], *[1] * axis, cells * count, *[1] * (1 - axis))
         inside.append(context.reshape(Load(context.write(call("mul", *within))), layout))
-        where = context.write(context.reshape(_clamped(where, size), layout))
-        axes.append(_linear_taps(context, Load(where), size, zeros=False))
+        clamped = context.write(context.reshape(_clamped(where, size), layout))
+        axes.append(_linear_taps(context, Load(clamped), size, zeros=False))
     samples = (source.shape[1], shape[0], shape[2] * count, shape[3] * count)
     value = interpolated(context, source.permute((1, 0, 2, 3)), 1, axes, samples)
     outside = context.broadcast(call("mul", *inside), samples)
