@@ -69,6 +69,11 @@ def standard_pipeline(precision: str = FULL_PRECISION, *, tiled: bool = True) ->
     )
 
 
+def may_hold(bundle: Bundle) -> bool:
+    """Return whether inputs may be held at the values of an example: not where each event has its own."""
+    return bundle.manifest.signature.rows == "none"
+
+
 @dataclass(frozen=True)
 class CompiledModel:
     """A model after each step: the graph of one event, the programs of both modes, the generated code."""

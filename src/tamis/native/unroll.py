@@ -94,30 +94,27 @@ def _loop(
 def _scan(
     node: onnx.NodeProto, name: str, opset: int, _: Constants, values: Constants
 ) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of all steps of a scan."""
+    """Yield the nodes of all steps of a scan; the reference engine, which gives the shapes, runs forward ones only."""
     body = _graph(node, "body")
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     count = attributes["num_scan_inputs"]
     carried, sequences = list(node.input[:-count]), node.input[-count:]
     rows: list[list[str]] = [[] for _ in body.output[len(carried) :]]
     axes = attributes.get("scan_input_axes", [0] * count)
-    directions = attributes.get("scan_input_directions", [0] * count)
     steps = values[sequences[0]].shape[axes[0]]
     for step in range(steps):
         prefix = f"{name}/{step}/"
         pieces = []
-        for place, (sequence, axis, backward) in enumerate(zip(sequences, axes, directions, strict=True)):
-            yield _constant(f"{prefix}at{place}", np.array(steps - 1 - step if backward else step, np.int64))
+        yield _constant(f"{prefix}at", np.array(step, np.int64))
+        for place, (sequence, axis) in enumerate(zip(sequences, axes, strict=True)):
             pieces.append(f"{prefix}x{place}")
-            yield helper.make_node("Gather", [sequence, f"{prefix}at{place}"], [pieces[-1]], axis=axis)
+            yield helper.make_node("Gather", [sequence, f"{prefix}at"], [pieces[-1]], axis=axis)
         yield from _step(body, prefix, [*carried, *pieces])
         results = [f"{prefix}{one.name}" for one in body.output]
         carried = results[: len(carried)]
         for row, result in zip(rows, results[len(carried) :], strict=True):
             row.append(result)
-    reverse = attributes.get("scan_output_directions", [0] * len(rows))
-    ordered = [row[::-1] if backward else row for row, backward in zip(rows, reverse, strict=True)]
-    yield from _finish(node, carried, ordered, attributes.get("scan_output_axes", [0] * len(rows)), opset)
+    yield from _finish(node, carried, rows, attributes.get("scan_output_axes", [0] * len(rows)), opset)
 
 
 def _constant(name: str, value: np.ndarray) -> onnx.NodeProto:

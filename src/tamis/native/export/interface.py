@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
+
+import numpy as np
 
 from tamis.bundle import Bundle, Golden, Tensor
 
@@ -48,6 +50,7 @@ class Port:
     spec: Tensor
     shape: Shape
     floats: int
+    held: str = ""  # the only value that the code is for
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,26 @@ def _described(port: Port, count: str) -> str:
     shape = " x ".join(map(str, port.shape[1:] if count == "events" else port.shape)) or "1"
     per = {"events": " per event", "batches": " per batch", "": ""}[count]
     dtype = "" if port.spec.dtype == "float32" else f"{port.spec.dtype} in the model"
-    notes = "; ".join(one for one in (dtype, port.spec.units, port.spec.description) if one)
+    notes = "; ".join(one for one in (dtype, port.spec.units, port.spec.description, port.held) if one)
     original = "" if port.name == port.spec.name else f" ({port.spec.name!r} of the model)"
     line = f"{shape} floats{per}{original}" + (f"; {notes}" if notes else "")
     return line.replace("*/", "* /").replace("\n", " ")
 
 
-def interface_of(bundle: Bundle, golden: Golden, inputs: list[Shape], outputs: list[Shape]) -> Interface:
-    """Return the interface of a bundle, given the shapes of one event."""
+def interface_of(
+    bundle: Bundle,
+    golden: Golden,
+    inputs: list[Shape],
+    outputs: list[Shape],
+    held: Mapping[str, np.ndarray] | None = None,
+) -> Interface:
+    """Return the interface of a bundle, given the shapes of one event, and the inputs that the code does not read."""
+    values = {name: f"not read: the code is for {array.tolist()}" for name, array in (held or {}).items()}
     signature = bundle.manifest.signature
     specs = (*signature.inputs, *signature.outputs)
     names = identifiers(spec.name for spec in specs)
     ports = [
-        Port(name, spec, shape, prod(shape))
+        Port(name, spec, shape, prod(shape), values.get(spec.name, ""))
         for name, spec, shape in zip(names, specs, [*inputs, *outputs], strict=True)
     ]
     count = len(signature.inputs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tamis._base import UsageError, atomic_path
 from tamis.bundle import Bundle, Golden, Reference, draw_inputs, evaluate, free_sizes
-from tamis.native.compiler import compile_model, example_event
+from tamis.native.compiler import compile_model, example_event, may_hold
 from tamis.native.emission import Ways, emit
 from tamis.native.export.golden import golden_header, golden_test
 from tamis.native.export.interface import interface_of
@@ -42,12 +42,12 @@ def export_c(
         sizes = free_sizes(signature, dims, DRAWN_EVENTS)
         drawn = draw_inputs(signature, sizes, np.random.default_rng(0))
         golden = Golden(drawn, evaluate(Reference(bundle.model), signature, drawn))
-    compiled = compile_model(bundle.model, example_event(bundle, golden))
+    compiled = compile_model(bundle.model, example_event(bundle, golden), hold=may_hold(bundle))
     units = [TargetCode(one, emit(compiled.wide, compiled.narrow, one, Ways())) for one in targets]
     types = compiled.graph.types
     inputs = [types[name].shape for name in compiled.graph.inputs]
     outputs = [types[name].shape for name in compiled.graph.outputs]
-    face = interface_of(bundle, golden, inputs, outputs)
+    face = interface_of(bundle, golden, inputs, outputs, compiled.graph.held)
     name = face.name
     files = {
         f"{name}.h": header(face, units),
