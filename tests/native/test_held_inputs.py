@@ -59,12 +59,15 @@ def test_other_values_are_rejected_in_each_call() -> None:
         bound()
 
 
-def test_packed_models_take_their_axes_from_the_given_inputs(tmp_path) -> None:
+def test_packed_models_are_compiled_for_the_axes_of_the_given_inputs(tmp_path) -> None:
     model, event = _sum_of_axes([0, 2])
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [3]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"]))
     bundle = pack(model, tmp_path / "sum.tamis", inputs=event).bundle
     with open_session(bundle, engine="native") as session:
         assert np.array_equal(session(event["x"], event["axes"]), event["x"].sum((0, 2)))
+        assert session.engines == ("native", "onnxruntime")
+        other = session(event["x"], np.array([1, 2]))  # by the other engine
+        assert np.array_equal(other, event["x"].sum((1, 2)))
 
 
 def test_exported_header_names_the_values(tmp_path) -> None:

@@ -33,6 +33,11 @@ class HoldingKernel:
 
         return call
 
+    def takes(self, arrays: Sequence[np.ndarray]) -> bool:
+        """Return whether inputs have the values that the code was compiled for."""
+        pairs = zip(arrays, self._held, strict=True)
+        return all(value is None or np.array_equal(array, value) for array, value in pairs)
+
     def _checked(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the inputs of the code, which does not read those that are held; raise InputMismatchError if their values differ."""
         if len(arrays) != len(self._held):
