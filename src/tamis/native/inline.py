@@ -24,10 +24,10 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     while any(_schema(model, node) for node in model.graph.node):
-        following = onnx.inliner.inline_local_functions(_with_functions(model))
-        if len(following.graph.node) == len(model.graph.node):
+        changed = _with_functions(model)
+        if not changed.functions:  # types that some definitions depend on are unknown
             break
-        model = following
+        model = onnx.inliner.inline_local_functions(changed)
     return model
 
 
@@ -69,7 +69,8 @@ def _with_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         node.op_type = body.name = f"{node.op_type}_{number}"
         node.domain = body.domain = FUNCTION_DOMAIN
         changed.functions.append(body)
-    changed.opset_import.append(onnx.helper.make_opsetid(FUNCTION_DOMAIN, 1))
+    if all(one.domain != FUNCTION_DOMAIN for one in changed.opset_import):
+        changed.opset_import.append(onnx.helper.make_opsetid(FUNCTION_DOMAIN, 1))
     return changed
 
 
