@@ -40,12 +40,14 @@ def test_sums_and_products_wrap_around(dtype) -> None:
     numbers = np.linspace(bounds.min, bounds.max, 23).astype(dtype)
     left, right = (one.ravel() for one in np.meshgrid(numbers, numbers))
     functions = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
-    found = _run(
-        [helper.make_node(kind, ["x0", "x1"], [kind]) for kind in functions], [dtype] * 3, left, right
-    )
-    for kind, result in zip(functions, found, strict=True):
+    nodes = [helper.make_node(kind, ["x0", "x1"], [kind]) for kind in functions]
+    nodes += [helper.make_node("Cast", [kind], [f"{kind}_float"], to=TensorProto.FLOAT) for kind in functions]
+    found = _run(nodes, [dtype] * 3 + [np.float32] * 3, left, right)
+    for number, (kind, function) in enumerate(functions.items()):
+        result, later = found[number], found[number + 3]  # what operators that follow read
         assert result.dtype == dtype
-        assert np.array_equal(result, functions[kind](left, right)), kind
+        assert np.array_equal(result, function(left, right)), kind
+        assert np.array_equal(later, function(left, right).astype(np.float32)), kind
 
 
 def test_casts_to_fewer_bits_keep_the_lowest() -> None:
@@ -55,8 +57,12 @@ def test_casts_to_fewer_bits_keep_the_lowest() -> None:
         helper.make_node("Cast", ["x0"], [one.__name__], to=helper.np_dtype_to_tensor_dtype(np.dtype(one)))
         for one in types
     ]
-    for dtype, result in zip(types, _run(nodes, types, numbers), strict=True):
-        assert np.array_equal(result, numbers.astype(dtype)), dtype
+    names = [one.__name__ for one in types]
+    nodes += [helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT) for name in names]
+    found = _run(nodes, [*types, *[np.float32] * 4], numbers)
+    for number, dtype in enumerate(types):
+        assert np.array_equal(found[number], numbers.astype(dtype)), dtype
+        assert np.array_equal(found[number + 4], numbers.astype(dtype).astype(np.float32)), dtype
 
 
 def test_bits_of_signed_integers() -> None:
