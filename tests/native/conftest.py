@@ -80,12 +80,16 @@ def in_one_file(modules: Mapping[str, Module], target: Target) -> str:
 
 
 def build(
-    modules: Mapping[str, Module], folder: Path, target: Target = HOST, optimise: str = "-O1"
+    modules: Mapping[str, Module],
+    folder: Path,
+    target: Target = HOST,
+    optimise: str = "-O1",
+    flags: Sequence[str] = (),
 ) -> dict[str, Compiled]:
     """Compile modules into one library; skip if this processor cannot run it."""
     source, library = folder / "models.c", folder / "models.so"
     source.write_text(in_one_file(modules, target))
-    command = [*find_compiler().command, optimise, *FLAGS, *target.flags, "-fPIC", "-shared"]
+    command = [*find_compiler().command, optimise, *FLAGS, *flags, *target.flags, "-fPIC", "-shared"]
     done = subprocess.run(
         [*command, str(source), "-o", str(library), "-lm"], capture_output=True, text=True, check=False
     )
@@ -250,6 +254,12 @@ def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("n
 def require_target() -> Callable[[Target], None]:
     """Return a function that skips a test whose code is compiled, but not for this processor."""
     return require
+
+
+@pytest.fixture(scope="session")
+def build_of() -> Callable[..., dict[str, Compiled]]:
+    """Return a function that compiles modules into one library."""
+    return build
 
 
 @pytest.fixture

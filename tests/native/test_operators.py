@@ -208,9 +208,45 @@ ELEMENTWISE = {
     "quantise_axis": node("QuantizeLinear", [(1, 4, 5), np.array([0.01, 0.02, 0.03, 0.04], np.float32), np.array([1, 2, 3, 4], np.uint8)], axis=1),
     "mean": node("Mean", [(3, 4), (4,), (3, 1)]), "leaky": node("LeakyRelu", [(9,)], alpha=0.3), "elu": node("Elu", [(9,)], alpha=1.5),
 }  # fmt: skip
+EVENT_WEIGHTS = {  # parameters that are inputs
+    "conv": node("Conv", [(1, 3, 9), (5, 3, 3), (5,)]),
+    "conv_grouped": node("Conv", [(1, 4, 6, 5), (6, 2, 3, 2)], group=2, strides=[2, 1], pads=[1, 0, 1, 1]),
+    "up": node("ConvTranspose", [(1, 3, 5), (3, 4, 3), (4,)], strides=[2], pads=[1, 0]),
+    "up_grouped": node("ConvTranspose", [(1, 4, 3, 4), (4, 3, 2, 3)], group=2, strides=[1, 2], output_padding=[0, 1]),
+    "lstm": node("LSTM", [(5, 1, 3), (1, 24, 3), (1, 24, 6), (1, 48)], outputs=3, hidden_size=6),
+    "lstm_peepholes": node("LSTM", [(5, 2, 3), weights(1, 24, 3), weights(1, 24, 6), weights(1, 48), ints([3, 5], np.int32), None, None, weights(1, 18)], outputs=3, hidden_size=6),
+    "gru": node("GRU", [(4, 1, 3), (2, 18, 3), (2, 18, 6), (2, 36)], outputs=2, hidden_size=6, direction="bidirectional"),
+    "gru_linear": node("GRU", [(4, 1, 3), (1, 18, 3), (1, 18, 6), (1, 36)], outputs=2, hidden_size=6, linear_before_reset=1),
+    "gru_batch_first": node("GRU", [(2, 4, 3), weights(1, 18, 3), weights(1, 18, 6)], outputs=2, hidden_size=6, layout=1),
+    "batch_norm": node("BatchNormalization", [(1, 3, 5), (3,), (3,), (3,), np.abs(weights(3)) + 0.5]),
+    "group_norm": node("GroupNormalization", [(1, 6, 5), (6,), (6,)], opset=21, num_groups=2),
+    "instance_norm": node("InstanceNormalization", [(1, 4, 6, 5), (4,), (4,)]),
+    "layer_norm_outputs": node("LayerNormalization", [(3, 40), (40,), (40,)], outputs=3),
+}  # fmt: skip
+SAMPLING = {  # between elements, and by operators that ONNX defines by others
+    "grid": node("GridSample", [(1, 2, 5, 6), (1, 3, 4, 2)], opset=20),
+    "grid_cubic": node("GridSample", [(1, 2, 5, 6), (1, 3, 4, 2)], opset=20, mode="cubic", padding_mode="border", align_corners=1),
+    "grid_reflected": node("GridSample", [(1, 2, 5, 6), (1, 3, 4, 2)], opset=20, padding_mode="reflection"),
+    "grid_volume": node("GridSample", [(1, 2, 3, 5, 4), (1, 2, 3, 2, 3)], opset=20),
+    "deformable": node("DeformConv", [(1, 4, 6, 6), weights(4, 2, 3, 3), (1, 36, 4, 4), weights(4), (1, 18, 4, 4)], opset=19, group=2, offset_group=2),
+    "regions": node("RoiAlign", [(2, 3, 8, 8), ints([[0.5, 1, 5, 6], [2, 0, 7, 3.5]], np.float32), ints([0, 1])], output_height=2, output_width=3, sampling_ratio=2),
+    "resize_cubic": node("Resize", [(1, 1, 6, 5), None, ints([1, 1, 1.7, 0.6], np.float32)], mode="cubic"),
+    "resize_antialias": node("Resize", [(1, 1, 9, 8), None, ints([1, 1, 0.4, 0.6], np.float32)], opset=18, mode="linear", antialias=1),
+    "resize_region": node("Resize", [(1, 1, 6, 5), ints([0, 0, 0.4, -0.2, 1, 1, 0.9, 0.8], np.float32), None, ints([1, 1, 3, 4])], mode="linear", coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=2.0),
+    "resize_aspect": node("Resize", [(1, 1, 6, 5), None, None, ints([9, 9])], opset=18, mode="linear", axes=[2, 3], keep_aspect_ratio_policy="not_larger"),
+    "fourier": node("DFT", [(2, 7, 1), None, ints(1)], opset=20), "fourier_half": node("DFT", [(2, 8, 3, 1)], onesided=1),
+    "fourier_back": node("DFT", [(2, 5, 2), None, ints(1)], opset=20, inverse=1, onesided=1),
+    "short_time": node("STFT", [(1, 32, 1), ints(8), weights(16)]), "columns": node("Col2Im", [(1, 8, 12), ints([5, 4]), ints([2, 2])], opset=18),
+    "lp_pool": node("LpPool", [(1, 2, 9)], opset=18, kernel_shape=[3], strides=[2], pads=[1, 1], p=3),
+    "max_places": node("MaxPool", [(2, 2, 5, 6)], outputs=2, kernel_shape=[2, 3], strides=[2, 1], pads=[1, 0, 0, 1]),
+    "attention": node("Attention", [(1, 2, 5, 4), (1, 2, 6, 4), (1, 2, 6, 4)], opset=23, is_causal=1),
+    "rotary": node("RotaryEmbedding", [(1, 2, 3, 8), weights(5, 4), weights(5, 4), ints([[0, 2, 4]])], opset=23),
+    "reversed": node("ReverseSequence", [(4, 2, 3), ints([2, 4])], time_axis=0, batch_axis=1),
+    "cache": node("TensorScatter", [(2, 5, 3), (2, 2, 3), ints([1, 4])], opset=24, mode="circular"),
+}  # fmt: skip
 GROUPS = {
     "convolutions": CONVOLUTIONS, "dense": DENSE, "reductions": REDUCTIONS, "pools": POOLS, "moves": MOVES, "selections": SELECTIONS,
-    "layers": LAYERS, "elementwise": ELEMENTWISE,
+    "layers": LAYERS, "elementwise": ELEMENTWISE, "event_weights": EVENT_WEIGHTS, "sampling": SAMPLING,
 }  # fmt: skip
 
 

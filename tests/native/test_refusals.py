@@ -30,10 +30,11 @@ def _message(nodes, constants=(), shape=(1, 4)) -> str:
 def test_unsupported_operators_and_attributes_are_named() -> None:
     message = _message([helper.make_node("Det", ["x"], ["y"], name="volume")], shape=(1, 3, 3))
     assert all(part in message for part in ("'volume'", "Det", "onnxruntime"))
-    assert "mode='cubic'" in _message(
-        [helper.make_node("Resize", ["x", "", "s"], ["y"], mode="cubic")],
-        [numpy_helper.from_array(np.array([1, 1, 2], np.float32), "s")],
-        (1, 2, 6),
+    regions = [np.array([[0, 0, 3, 3]], np.float32), np.zeros(1, np.int64)]
+    assert "mode='max'" in _message(
+        [helper.make_node("RoiAlign", ["x", "r", "b"], ["y"], mode="max", sampling_ratio=2)],
+        [numpy_helper.from_array(array, name) for array, name in zip(regions, "rb", strict=True)],
+        (1, 2, 6, 6),
     )
 
 

@@ -13,6 +13,7 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_average_pool import AveragePool_19 as _SlowAveragePool
 from onnx.reference.ops.op_loop import Loop as _LoopWithoutDefaults
 from onnx.reference.ops.op_max_pool import MaxPool as _SlowMaxPool
+from onnx.reference.ops.op_scatter_elements import ScatterElements as _ScatterElements
 
 from tamis.bundle.reference_opsets import (
     BatchNormalization,
@@ -149,8 +150,16 @@ class GatherElements(OpRun):
         return (data[tuple(index)],)
 
 
+class Scatter(_ScatterElements):
+    """ONNX Scatter, the name of ScatterElements below opset 11."""
+
+    def _run(self, data, indices, updates, axis=0):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return super()._run(data, indices, updates, axis=axis or 0, reduction=None)
+
+
 REFERENCE_OPERATORS = (
     GatherElements,
+    Scatter,
     LoopWithDefaults,
     LSTM,
     GRU,

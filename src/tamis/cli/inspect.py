@@ -91,10 +91,10 @@ def _file(what: str, tree: str | None, aliases: Sequence[str], columns: str | No
 
 
 def _emit(bundle: Any, step: str) -> None:
-    from tamis.native import compile_model, example_event, listing
+    from tamis.native import compile_model, example_event, listing, may_hold
     from tamis.native.targets import host_target
 
-    compiled = compile_model(bundle.model, example_event(bundle), host_target())
+    compiled = compile_model(bundle.model, example_event(bundle), host_target(), hold=may_hold(bundle))
     steps = {
         "graph": lambda: f"{compiled.graph}\n",
         "ir": lambda: listing(compiled.narrow),

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx
 
-from tamis._base import ModelError, VerificationError
+from tamis._base import ModelError, TamisError, VerificationError
 from tamis.bundle import Bundle, Signature, contiguous
 from tamis.bundle.model import parse_model
 from tamis.bundle.rewrite import expand_trees
@@ -17,7 +17,7 @@ from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import first_difference, pass_gate
 from tamis.native.build import Built, build, build_any_sizes, build_sizes
-from tamis.native.call import AnySizes, Kernel, open_kernel, open_kernels
+from tamis.native.call import AnySizes, HoldingKernel, Kernel, open_kernel, open_kernels
 from tamis.native.compiler import FULL_PRECISION, example_event
 from tamis.native.size_grid import SizeGrid
 from tamis.native.size_range import (
@@ -77,7 +77,8 @@ class NativeEngine(Engine):
         runner = _NativeRunner(bundle.model_bytes, signature, self.precision)
         example = example_event(bundle)
         if runner.has_one_size:
-            runner.compile(example)
+            if isinstance(runner.compile(example), HoldingKernel):
+                self._add_other_values(runner, bundle, options)
             return runner
         engine = find_engine(OTHER_SIZES_ENGINE)
         engine.prepare()
@@ -94,6 +95,17 @@ class NativeEngine(Engine):
         self._add_other_sizes(runner, others)
         runner.others_chunk = choose_chunk(bundle.manifest)
         return runner
+
+    def _add_other_values(self, runner: _NativeRunner, bundle: Bundle, options: Options) -> None:
+        """Have another engine run events whose axes or sizes are not those that the code was compiled for, if it runs the model."""
+        engine = find_engine(OTHER_SIZES_ENGINE)
+        try:
+            engine.prepare()
+            runner.others = engine.open(bundle, options)
+        except TamisError:  # a call with other values then says what was compiled
+            return
+        pass_gate(bundle, engine, runner.others.run)
+        runner.engines = (self.name, OTHER_SIZES_ENGINE)
 
     def _compile_free(
         self,
@@ -229,11 +241,11 @@ class _NativeRunner(Runner):
     def compile(self, event: Mapping[str, np.ndarray]) -> Kernel:
         """Compile for the sizes of an example, or load it from the cache."""
         ordered = {spec.name: event[spec.name] for spec in self._signature.inputs}
-        built = build(self._model, ordered, precision=self._precision)
+        built = build(self._model, ordered, precision=self._precision, hold=not self._batched)
         self._check_rows(built)
         kernel = open_kernel(built, batched=self._batched)
         self._compiled[self._key(list(ordered.values()))] = kernel
-        if self.has_one_size:
+        if self.has_one_size and not isinstance(kernel, HoldingKernel):
             self.run = kernel
         return kernel
 
@@ -310,7 +322,8 @@ class _NativeRunner(Runner):
     def _run(self, arrays: Arrays) -> Arrays:
         kernel = self._kernel(arrays)
         if kernel is not None:
-            return kernel(arrays)
+            other_values = isinstance(kernel, HoldingKernel) and not kernel.takes(arrays)
+            return self.others.run(arrays) if other_values and self.others else kernel(arrays)
         if self._signature.rows == "free" and len(arrays[0]) > self.others_chunk:
             return in_chunks(self._other_sizes().run, arrays, self.others_chunk)
         return self._other_sizes().run(arrays)

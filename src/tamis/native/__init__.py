@@ -1,6 +1,13 @@
 """The compiler: from a model to C for this host's processor."""
 
-from tamis.native.compiler import CompiledModel, Pipeline, compile_model, example_event, standard_pipeline
+from tamis.native.compiler import (
+    CompiledModel,
+    Pipeline,
+    compile_model,
+    example_event,
+    may_hold,
+    standard_pipeline,
+)
 from tamis.native.emission import Module, Ways
 from tamis.native.listing import listing
 from tamis.native.targets import Target
@@ -14,5 +21,6 @@ __all__ = [
     "compile_model",
     "example_event",
     "listing",
+    "may_hold",
     "standard_pipeline",
 ]

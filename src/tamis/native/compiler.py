@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx
@@ -11,7 +12,8 @@ import onnx
 from tamis.bundle import Bundle, Golden, rows_of
 from tamis.native.emission import Module, Ways, emit
 from tamis.native.graph import Graph
-from tamis.native.lowering import lower
+from tamis.native.limits import MOST_HELD
+from tamis.native.lowering import EventDependentError, lower
 from tamis.native.passes import (
     ForwardTemporaries,
     FuseFinish,
@@ -67,6 +69,11 @@ def standard_pipeline(precision: str = FULL_PRECISION, *, tiled: bool = True) ->
     )
 
 
+def may_hold(bundle: Bundle) -> bool:
+    """Return whether inputs may be held at the values of an example: not where each event has its own."""
+    return bundle.manifest.signature.rows == "none"
+
+
 @dataclass(frozen=True)
 class CompiledModel:
     """A model after each step: the graph of one event, the programs of both modes, the generated code."""
@@ -92,12 +99,31 @@ def compile_model(
     ways: Ways | None = None,
     precision: str = FULL_PRECISION,
     pipeline: Pipeline | None = None,
+    *,
+    hold: bool = True,
 ) -> CompiledModel:
     """Compile a model for inputs of the shapes of `event`, an example with leading dimensions of 1.
 
-    Raises ModelError for a model that cannot be compiled; the message names the node.
+    Small inputs that shapes depend on, such as axes and sizes, are held at the values of the example, unless `hold` is false:
+    `CompiledModel.graph.held`. Raises ModelError for a model that cannot be compiled; the message names the node.
     """
-    return _compiled(specialise(model, event), target, ways, precision, pipeline)
+    held: set[str] = set()
+    while True:
+        graph = specialise(model, event, held)
+        try:
+            return _compiled(graph, target, ways, precision, pipeline)
+        except EventDependentError as error:
+            more = graph.inputs_of(error.tensor)
+            if not hold or not more or not all(_may_be_held(graph, name, error.tensor) for name in more):
+                raise
+            held |= more
+
+
+def _may_be_held(graph: Graph, name: str, tensor: str) -> bool:
+    """Return whether an input that a constant tensor depends on can have the same value in every event."""
+    found = graph.types[name]
+    is_small = len(found.shape) <= 1 and prod(found.shape) <= MOST_HELD
+    return is_small and (found.dtype.kind in "biu" or name == tensor)
 
 
 def compile_sizes(

@@ -46,6 +46,11 @@ FUNCTIONS = {
         ScalarFunction("trunc", 1, SIMPLE, EXACT),
         ScalarFunction("relu", 1, SIMPLE, EXACT),
         ScalarFunction("sign", 1, SIMPLE, EXACT),
+        ScalarFunction("half", 1, SIMPLE, EXACT),  # rounded to float16
+        # bits of integers
+        ScalarFunction("bit_and", 2, SIMPLE, EXACT),
+        ScalarFunction("bit_or", 2, SIMPLE, EXACT),
+        ScalarFunction("bit_xor", 2, SIMPLE, EXACT),
         # comparisons
         ScalarFunction("greater", 2, SIMPLE, EXACT),
         ScalarFunction("less", 2, SIMPLE, EXACT),

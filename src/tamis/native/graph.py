@@ -118,6 +118,17 @@ class Graph:
     constants: Mapping[str, np.ndarray]
     varying: Mapping[str, Varying] = field(default_factory=dict)
     table: SizeTable | None = None  # of the sizes in `types`; None: they are fixed
+    held: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # inputs that have the same value in every event
+
+    def inputs_of(self, name: str) -> set[str]:
+        """Return the inputs that a tensor depends on."""
+        needed = {name}
+        for node in reversed(self.nodes):
+            if needed & set(node.outputs):
+                needed |= set(node.inputs)
+        return needed & set(self.inputs) - set(self.held)
 
     @property
     def rows(self) -> int:
@@ -130,9 +141,13 @@ class Graph:
 
     def __str__(self) -> str:
         """Return a listing with the shape of each tensor."""
-        lines = [f"input {name}{list(self.types[name].shape)}" for name in self.inputs]
+        lines = [f"input {name}{list(self.types[name].shape)}{self._held(name)}" for name in self.inputs]
         lines += [
             f"{node}  -> {[list(self.types[o].shape) for o in node.outputs if o]}" for node in self.nodes
         ]
         lines += [f"output {name}{list(self.types[name].shape)}" for name in self.outputs]
         return "\n".join(lines)
+
+    def _held(self, name: str) -> str:
+        """Return the value of an input that has the same one in every event."""
+        return f" = {self.held[name].tolist()}" if name in self.held else ""

@@ -16,6 +16,7 @@ MOST_STATEMENTS = 6000  # a C compiler takes minutes for more
 MOST_ELEMENTS = 2**26  # of one tensor for one event: 256 MiB
 MOST_ELEMENTS_TOGETHER = 2**28  # of all tensors for one event, and of scratch memory: 1 GiB
 LONGEST_SORTED = 4096  # elements that are selected from a row in order
+MOST_HELD = 64  # elements of an input that is held at the value of the example event
 LARGEST_EXACT_INTEGER = 2**24  # all integers up to this are floats
 OTHER_ENGINES = "use engine='onnxruntime' or 'auto'"
 

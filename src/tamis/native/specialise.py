@@ -6,31 +6,35 @@ shapes) become constants. Nodes that no output needs are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
-import onnx.inliner
 from onnx import AttributeProto, numpy_helper
 
 from tamis._base import ModelError
 from tamis.bundle import Reference
 from tamis.bundle.model import RANDOM_OPERATORS
 from tamis.native.graph import Attribute, Graph, Node, TensorType, Varying
+from tamis.native.inline import PLAIN_DOMAINS, inlined, opset_of
 from tamis.native.interpolate import Traced, corner, evaluated_rows, interpolated
 from tamis.native.limits import OTHER_ENGINES, refuse_large, refuse_large_tensors
 from tamis.native.sizes import SizeTable
+from tamis.native.unroll import CONTROL_FLOW, GRAPH_ATTRIBUTES, is_decided, unrolled
 
-PLAIN_DOMAINS = ("", "ai.onnx")
-SHAPE_OPERATORS = {"Shape", "Size", "EyeLike"}  # they depend on the shape of their input alone
-GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+# operators that read the values of their first inputs only: of the others the shape or the type
+VALUES_READ = {"Shape": 0, "Size": 0, "EyeLike": 0, "CastLike": 1}
 
 
-def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph:
-    """Return the graph of one event; `event` is an example, with the batch size that the model takes."""
-    model = _inlined(model)
+def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Collection[str] = ()) -> Graph:
+    """Return the graph of one event; `event` is an example, with the batch size that the model takes.
+
+    Inputs that are `held` have the values of the example in every event, such as axes and sizes.
+    """
+    model = inlined(model)
     refuse_large(model, event)
-    model, values, constants = _traced(model, event)
+    fixed = {name: np.asarray(event[name]) for name in held}
+    model, values, constants = _traced(model, event, fixed)
     nodes = _needed(_nodes(model, constants), {one.name for one in model.graph.output})
     refuse_large_tensors(values)
     types = {
@@ -38,8 +42,8 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
     }
     used = _used(model, nodes)
     return Graph(
-        _inputs(model, constants), tuple(one.name for one in model.graph.output), nodes, types,
-        {name: value for name, value in constants.items() if name in used},
+        _inputs(model, constants, held), tuple(one.name for one in model.graph.output), nodes, types,
+        {name: value for name, value in constants.items() if name in used}, held=fixed,
     )  # fmt: skip
 
 
@@ -55,7 +59,7 @@ def specialise_sizes(
     (events, dimensions), not all of them are evaluated. Where these are several, the events are examples, all of which the model takes, the last one
     with the largest size of each dimension; code computes what follows from other sizes.
     """
-    model = _inlined(model)
+    model = inlined(model)
     refuse_large(model, events[-1])
     tracer = _SizeTracer(model)
     several = free is not None and free.shape[1] > 1
@@ -83,7 +87,7 @@ def specialise_sizes(
 
 def admits(model: onnx.ModelProto) -> Callable[[Mapping[str, np.ndarray]], bool]:
     """Return a function that returns whether a model takes events of a size."""
-    return _SizeTracer(_inlined(model)).admits
+    return _SizeTracer(inlined(model)).admits
 
 
 def _evaluated(
@@ -131,8 +135,8 @@ class _SizeTracer:
         values = self._evaluator.trace(dict(event))
         constants = _known(self.model.graph, values)
         model = self.model
-        if any(_is_decided(node, constants) for node in model.graph.node):
-            model, values, constants = _traced(model, event)
+        if any(is_decided(model, node, constants) for node in model.graph.node):
+            model, values, constants = _traced(model, event, {})
         constants = {name: value for name, value in constants.items() if name not in self._computed}
         refuse_large_tensors(values)
         nodes = self.nodes
@@ -170,30 +174,29 @@ def _split(
     return constants, varying
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
-
-
 def _traced(
-    model: onnx.ModelProto, event: Mapping[str, np.ndarray]
+    model: onnx.ModelProto, event: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return a model without decided branches, the values of all its tensors, and those that do not depend on the event."""
+    """Return a model without decided branches and loops, the values of all its tensors, and those that do not depend on the event."""
     values = Reference(model, double=False).trace(dict(event))
-    constants = _known(model.graph, values)
-    while any(_is_decided(node, constants) for node in model.graph.node):
-        model = _without_branches(model, constants)
+    constants = _known(model.graph, values, held)
+    while any(is_decided(model, node, constants) for node in model.graph.node):
+        model = inlined(unrolled(model, constants, values))
+        refuse_large(model, event)
         values = Reference(model, double=False).trace(dict(event))
-        constants = _known(model.graph, values)
+        constants = _known(model.graph, values, held)
     return model, values, constants
 
 
-def _inputs(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    return tuple(one.name for one in model.graph.input if one.name not in constants)
+def _inputs(
+    model: onnx.ModelProto, constants: Mapping[str, np.ndarray], held: Collection[str] = ()
+) -> tuple[str, ...]:
+    return tuple(one.name for one in model.graph.input if one.name not in constants or one.name in held)
 
 
 def _nodes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> list[Node]:
     """Return the nodes that depend on the event."""
-    opset = next((one.version for one in model.opset_import if one.domain in PLAIN_DOMAINS), 1)
+    opset = opset_of(model)
     nodes: list[Node] = []
     for place, proto in enumerate(model.graph.node):
         if any(name in constants for name in proto.output):
@@ -219,39 +222,19 @@ def _used(model: onnx.ModelProto, nodes: Sequence[Node]) -> set[str]:
     return {name for node in nodes for name in node.inputs} | {one.name for one in model.graph.output}
 
 
-def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _known(
+    graph: onnx.GraphProto, values: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """Return the tensors that do not depend on the event."""
-    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer} | dict(held or {})
     for node in graph.node:
         if node.op_type in RANDOM_OPERATORS or any(one.type in GRAPH_ATTRIBUTES for one in node.attribute):
             continue  # a nested graph may read any outer tensor
-        reads_shapes_only = node.op_type in SHAPE_OPERATORS and node.domain in PLAIN_DOMAINS
-        if reads_shapes_only or all(not name or name in constants for name in node.input):
+        is_plain = node.domain in PLAIN_DOMAINS
+        count = VALUES_READ.get(node.op_type, len(node.input)) if is_plain else len(node.input)
+        if all(not name or name in constants for name in node.input[:count]):
             constants |= {name: np.asarray(values[name]) for name in node.output if name}
     return constants
-
-
-def _is_decided(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    """Return whether a node is an `If` with a constant condition."""
-    return node.op_type == "If" and node.input[0] in constants
-
-
-def _without_branches(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Replace each `If` that has a constant condition by its branch; PyTorch exports squeeze() that way."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    del changed.graph.node[:]
-    for node in model.graph.node:
-        if not _is_decided(node, constants):
-            changed.graph.node.append(node)
-            continue
-        taken = "then_branch" if constants[node.input[0]].all() else "else_branch"
-        branch = next(one.g for one in node.attribute if one.name == taken)
-        changed.graph.node.extend(branch.node)
-        changed.graph.initializer.extend(branch.initializer)
-        for inner, outer in zip(branch.output, node.output, strict=True):
-            changed.graph.node.append(onnx.helper.make_node("Identity", [inner.name], [outer]))
-    return changed
 
 
 def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:
@@ -267,7 +250,7 @@ def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:
             attributes[one.name] = onnx.helper.get_attribute_value(one)
         elif one.type in (AttributeProto.INTS, AttributeProto.FLOATS):
             attributes[one.name] = tuple(onnx.helper.get_attribute_value(one))
-        else:
+        elif node.op_type not in CONTROL_FLOW:
             raise ModelError(
                 f"the native engine does not support {node.op_type} with a nested graph (node {name!r}, attribute {one.name!r}); "
                 "use engine='onnxruntime', or export the model without control flow"

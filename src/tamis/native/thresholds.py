@@ -23,7 +23,7 @@ MOST_CHAINS = 4  # chosen
 CHAINED_TERMS = 8  # terms per chain; chosen
 FEW_OUTPUTS = 2  # outputs; chosen: a contraction of at most these ...
 MANY_TERMS = 32  # terms; chosen: ... and at least these has the lanes of a vector as its chains
-COPIED_ROWS = 4  # rows; chosen: a matrix that so many rows are multiplied with is copied if its own rows are not contiguous
+COPIED_ROWS = 4  # rows; chosen: a matrix that at least this many rows are multiplied with is copied, if its own rows are not contiguous
 PHASED_POSITIONS = 8  # positions; chosen: shorter rows are not copied by phase for a strided convolution
 PHASED_TAPS = 16  # taps; chosen: nor are inputs of longer kernels
 

@@ -38,6 +38,9 @@ class Built:
     types: tuple[str, ...]  # of inputs and outputs in the model; the code itself reads and writes floats
     cycles: float  # of one event, estimated
     row: int = 0  # of the sizes of an event, where the code is for several
+    held: tuple[
+        np.ndarray | None, ...
+    ] = ()  # of each input the value that it has in every event, None of those that may differ
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,18 @@ def build(
     ways: Ways | None = None,
     precision: str = FULL_PRECISION,
     pipeline: Pipeline | None = None,
+    hold: bool = True,
 ) -> Built:
-    """Compile a model for events with the shapes of an example, or return what the cache has; `pipeline` replaces the standard passes."""
+    """Compile a model for events with the shapes of an example, or return what the cache has; `pipeline` replaces the standard passes.
+
+    Unless `hold` is false, small inputs that shapes depend on are held at the values of the example.
+    """
     target, compiler, ways = target or host_target(), compiler or find_compiler(), ways or Ways()
     shapes = [(name, array.shape, array.dtype.str) for name, array in event.items()]
 
     def compiled() -> CompiledModel:
         proto = onnx.load_model_from_string(model)
-        return compile_model(proto, event, target, ways, precision, pipeline)
+        return compile_model(proto, event, target, ways, precision, pipeline, hold=hold)
 
     key = key_of(
         model,
@@ -93,6 +100,7 @@ def build(
         _compiler_sources(),
         library_versions(FOLDING_LIBRARIES),
         "" if pipeline is None else compiled().module.code,  # the source of such passes may be anywhere
+        hold,
     )
 
     def make(folder: Path) -> dict[str, object]:
@@ -108,9 +116,16 @@ def build(
             "outputs": [list(graph.types[name].shape) for name in graph.outputs],
             "types": [graph.types[name].dtype.name for name in (*graph.inputs, *graph.outputs)],
             "cycles": module.cycles,
+            "held": [name for name in graph.inputs if name in graph.held],
+            "values": [graph.held[name].tolist() for name in graph.inputs if name in graph.held],
+            "names": list(graph.inputs),
         }
 
-    return _read(cached(key, make))
+    entry = cached(key, make)
+    values = [event[name].tolist() for name in entry.facts["held"]]
+    if values != entry.facts["values"]:
+        entry = cached(key_of(key, values), make)
+    return _read(entry, event)
 
 
 def build_sizes(
@@ -218,7 +233,7 @@ def _constants(entry: CacheEntry) -> np.ndarray:
         ) from error
 
 
-def _read(entry: CacheEntry) -> Built:
+def _read(entry: CacheEntry, event: Mapping[str, np.ndarray]) -> Built:
     facts = entry.facts
     return Built(
         path=entry.path / OBJECT,
@@ -228,6 +243,9 @@ def _read(entry: CacheEntry) -> Built:
         outputs=tuple(tuple(shape) for shape in facts["outputs"]),
         types=tuple(facts["types"]),
         cycles=facts["cycles"],
+        held=tuple(event[name].copy() if name in facts["held"] else None for name in facts["names"])
+        if facts["held"]
+        else (),
     )
 
 

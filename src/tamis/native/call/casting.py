@@ -1,4 +1,4 @@
-"""Integer and boolean inputs and outputs, around compiled code that computes in float32."""
+"""Integers, booleans and float16 as inputs and outputs, around compiled code that computes in float32."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _as_float(array: np.ndarray, dtype: np.dtype, number: int) -> np.ndarray:
 
 def _check_exact(array: np.ndarray) -> None:
     """Raise InputMismatchError if an integer is too large to be exact as float32."""
-    if array.dtype.itemsize > ALWAYS_EXACT_BYTES and array.size:
+    if array.dtype.kind in "iu" and array.dtype.itemsize > ALWAYS_EXACT_BYTES and array.size:
         largest = max(int(array.max()), -int(array.min()))
         if largest > LARGEST_EXACT_INTEGER:
             raise InputMismatchError(

@@ -17,6 +17,7 @@ from tamis.cbuild import Compiler, find_compiler, load_module
 from tamis.native.build import Built
 from tamis.native.build.timing import aligned
 from tamis.native.call.casting import CastingKernel
+from tamis.native.call.holding import HoldingKernel
 from tamis.native.call.kernel import CtypesKernel, Kernel, LoadedCode
 
 CYCLES_PER_NS = 2.5  # about; converts estimated cycles to time
@@ -47,7 +48,8 @@ def open_kernels(
     for built in sizes:
         kernel = plain_kernel(extension, loaded(library, weights, built, batched=batched), first)
         first = first or kernel
-        kernels.append(cast(kernel, built.types, len(built.inputs)))
+        kernel = cast(kernel, built.types, len(built.inputs))
+        kernels.append(HoldingKernel(kernel, built.held) if built.held else kernel)
     return kernels
 
 

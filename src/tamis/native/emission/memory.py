@@ -67,7 +67,7 @@ def layout(program: Program, target: Target, blob: Blob, count: int, *, wide: bo
         for buffer in program.inputs:
             lives[buffer] = (-1, lives.get(buffer, (0, 0))[1])
         for buffer in program.outputs:
-            lives[buffer] = (lives[buffer][0], end)
+            lives[buffer] = (lives.get(buffer, (end, end))[0], end)
         buffers = [*program.inputs, *buffers, *program.outputs]
     offsets, total = allocate(buffers, lives)
     for buffer, values in program.constants.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from tamis._base import ModelError
@@ -70,6 +70,7 @@ class Port:
     shape: Shape  # at the sizes that the code is tuned for
     largest: int  # floats, over all sizes
     per_row: tuple[int, ...]  # floats in each row of the table, where no expression gives them
+    held: str = ""  # the only value that the code is for
 
     @property
     def floats(self) -> str:
@@ -166,7 +167,7 @@ def _described(port: Port, count: str) -> str:
     shape = " x ".join(map(str, axes)) or "1"
     per = {"events": " per event", "batches": " per batch", "": ""}[count]
     dtype = "" if port.spec.dtype == "float32" else f"{port.spec.dtype} in the model"
-    notes = "; ".join(one for one in (dtype, port.spec.units, port.spec.description) if one)
+    notes = "; ".join(one for one in (dtype, port.spec.units, port.spec.description, port.held) if one)
     original = "" if port.name == port.spec.name else f" ({port.spec.name!r} of the model)"
     line = f"{shape} floats{per}{original}" + (f"; {notes}" if notes else "")
     return line.replace("*/", "* /").replace("\n", " ")
@@ -180,8 +181,11 @@ def interface_of(bundle: Bundle, graph: Graph, admitted: Sequence[Mapping[str, i
     names = identifiers(spec.name for spec in specs)
     sizes = RunTimeSizes(tuple(identifiers(dims, names)), tuple(dims), _rows(bundle, graph, dims, admitted))
     lead = 0 if signature.rows == "none" else 1
+    held = {name: f"not read: the code is for {array.tolist()}" for name, array in graph.held.items()}
     ports = [
-        _port(name, spec, graph, tensor, sizes if admitted else None, lead)
+        replace(
+            _port(name, spec, graph, tensor, sizes if admitted else None, lead), held=held.get(tensor, "")
+        )
         for name, spec, tensor in zip(names, specs, (*graph.inputs, *graph.outputs), strict=True)
     ]
     count = len(signature.inputs)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tamis._base import ModelError, UsageError, atomic_path
 from tamis.bundle import Bundle, Golden, Reference
 from tamis.bundle.rewrite import expand_trees
-from tamis.native.compiler import CompiledModel, compile_model, compile_sizes, example_event
+from tamis.native.compiler import CompiledModel, compile_model, compile_sizes, example_event, may_hold
 from tamis.native.emission import Blob, Ways, emit
 from tamis.native.export.check import golden_test
 from tamis.native.export.dispatcher import dispatcher
@@ -96,7 +96,7 @@ def _compiled(bundle: Bundle, dims: Dims) -> tuple[Golden, CompiledModel, Sequen
             (sizes,) = fixed
             named = {name: sizes[name] for name in dims}
             golden = drawn_events(signature, Reference(bundle.model), named, DRAWN_EVENTS)
-            return golden, compile_model(model, example_event(bundle, golden)), (), ""
+            return golden, compile_model(model, example_event(bundle, golden), hold=may_hold(bundle)), (), ""
     names = inner_dims(signature)
     if len(names) > 1 and not dims:
         why_fixed = f"there are several free dimensions, {', '.join(names)}: name their sizes with --dims"
@@ -111,7 +111,7 @@ def _compiled(bundle: Bundle, dims: Dims) -> tuple[Golden, CompiledModel, Sequen
         else:
             admitted = [one for one in free.sizes if all(one[name] in dims[name] for name in dims)]
             return golden, compiled, admitted, ""
-    return golden, compile_model(model, example), (), why_fixed
+    return golden, compile_model(model, example, hold=may_hold(bundle)), (), why_fixed
 
 
 def _units(compiled: CompiledModel, targets: Sequence[Target]) -> tuple[Blob, list[TargetCode]]:

@@ -37,7 +37,8 @@ class Context:
             shape = graph.types[name].shape
             buffer = Buffer(name, prod(shape), Role.INPUT)
             self.program.inputs.append(buffer)
-            self._values[name] = Load(View.whole(buffer, shape))
+            if name not in graph.held:
+                self._values[name] = Load(View.whole(buffer, shape))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape."""
@@ -66,9 +67,8 @@ class Context:
         if value is None and name in self.graph.varying:
             value = self.graph.varying[name].integers()
         if value is None:
-            raise unsupported(
-                node, f"its input {node.inputs[place]!r} depends on the event, and has to be constant"
-            )
+            why = f"its input {name!r} depends on the event, and has to be constant"
+            raise EventDependentError(str(unsupported(node, why)), name)
         return value
 
     def optional(self, node: Node, place: int) -> np.ndarray | None:
@@ -239,6 +239,15 @@ class Context:
         """Return one index of an axis, without that axis."""
         shape = value.shape[:axis] + value.shape[axis + 1 :]
         return value.moved(lambda view: view.at(axis, index), shape)
+
+
+class EventDependentError(ModelError):
+    """A tensor has to be a constant, and depends on the event."""
+
+    def __init__(self, message: str, tensor: str) -> None:
+        """Take the message, and the name of the tensor."""
+        super().__init__(message)
+        self.tensor = tensor
 
 
 def unsupported(node: Node, why: str) -> ModelError:

@@ -17,6 +17,8 @@ from tamis.native.program import Map, Program
 from tamis.native.view import Buffer, Role, View
 
 assert operators  # noqa: S101 - its import registers the rules
+INTERFACE_FLOATS = (np.float32, np.float16)  # of inputs and outputs
+COMPUTED_FLOATS = (np.float32, np.float16, np.float64)  # all are float32 in the program
 INTEGER_KINDS = "biu"  # numpy's kinds of booleans and integers, which are floats here
 
 
@@ -24,12 +26,12 @@ def lower(graph: Graph) -> Program:
     """Return the program of a graph; ModelError for a node that cannot be compiled."""
     for name in (*graph.inputs, *graph.outputs):
         dtype = graph.types[name].dtype
-        if dtype != np.float32 and dtype.kind not in INTEGER_KINDS:
+        if dtype not in INTERFACE_FLOATS and dtype.kind not in INTEGER_KINDS:
             raise ModelError(
                 f"the native engine computes in float32, and {name!r} is {dtype}; {OTHER_ENGINES}"
             )
-        if 0 in graph.types[name].shape:
-            raise ModelError(f"{name!r} of shape {graph.types[name].shape} has no elements; {OTHER_ENGINES}")
+    if not graph.inputs:
+        raise ModelError(f"the model has no inputs, and its outputs are constants; {OTHER_ENGINES}")
     reading = {kind for kind, rule in RULES.items() if rule.reads_buffers}
     stored = (name for node in graph.nodes if node.kind in reading for name in node.inputs)
     context = Context(graph, stored)
@@ -50,7 +52,7 @@ def _lower_node(context: Context, node: Node) -> None:
     outputs = [name for name in node.outputs if name]
     for name in outputs:
         dtype = context.dtype(name)
-        if dtype not in (np.float32, np.float64) and dtype.kind not in INTEGER_KINDS:
+        if dtype not in COMPUTED_FLOATS and dtype.kind not in INTEGER_KINDS:
             raise unsupported(node, f"its output {name!r} is {dtype}, not float32")
     if all(0 in context.shape(name) for name in outputs):
         for name in outputs:

@@ -20,6 +20,18 @@ TAMIS_INLINE V f_round(V a) { return round_(a); }
 TAMIS_INLINE V f_trunc(V a) { return trunc_(a); }
 TAMIS_INLINE V f_relu(V a) { return max_((V){0}, a); } /* NaN propagates: max_ returns its second argument if one is NaN */
 TAMIS_INLINE V f_reciprocal(V a) { return all(1.0f) / a; }
+/* rounds to float16, ties to even: below 2^-14 to a multiple of 2^-24, which a sum with 1/2 does */
+TAMIS_INLINE V f_half(V a) {
+    I sign = (I)a & (I)all(-0.0f), m = (I)a ^ sign;
+    I r = (m + 0xfff + ((m >> 13) & 1)) & ~0x1fff;
+    V small = ((V)m + all(0.5f)) - all(0.5f);
+    V rounded = pick((V)m < all(6.103515625e-5f), small, pick((V)r > all(65504.0f), all(INFINITY), (V)r));
+    return pick(a != a, a, (V)((I)rounded | sign));
+}
+TAMIS_INLINE I tamis_bits(V a) { return __builtin_convertvector(a, I); } /* of integers, which are exact */
+TAMIS_INLINE V f_bit_and(V a, V b) { return __builtin_convertvector(tamis_bits(a) & tamis_bits(b), V); }
+TAMIS_INLINE V f_bit_or(V a, V b) { return __builtin_convertvector(tamis_bits(a) | tamis_bits(b), V); }
+TAMIS_INLINE V f_bit_xor(V a, V b) { return __builtin_convertvector(tamis_bits(a) ^ tamis_bits(b), V); }
 TAMIS_INLINE V f_greater(V a, V b) { return boolean(a > b); }
 TAMIS_INLINE V f_less(V a, V b) { return boolean(a < b); }
 TAMIS_INLINE V f_equal(V a, V b) { return boolean(a == b); }

@@ -12,9 +12,17 @@ from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
 from tamis.native.lowering.operators.movement import padded, put_padded
 from tamis.native.lowering.operators.relations import related
+from tamis.native.lowering.operators.unfolding import (
+    convolve,
+    convolve_transposed,
+    depends_on_event,
+    products,
+    transposed_pads,
+    window_pads,
+)
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Contract, Map, Product
-from tamis.native.sizes import greatest, is_fixed, typical
+from tamis.native.sizes import is_fixed, typical
 from tamis.native.thresholds import (
     CHAINED_TERMS,
     COPIED_ROWS,
@@ -145,38 +153,22 @@ def _matmul(context: Context, node: Node) -> None:
     context.define(node.outputs[0], context.reshape(Load(out), shape))
 
 
-def products(context: Context, left: View, right: View, out: View) -> None:
-    """Multiply matrices; all leading axes but the last become separate statements."""
-    if len(out.shape) == 2:
-        left, right, out = left.insert(0), right.insert(0), out.insert(0)
-    if len(out.shape) == 3:
-        context.add(Product(left, right, out))
-        return
-    for index in range(out.shape[0]):
-        products(context, left.at(0, index), right.at(0, index), out.at(0, index))
-
-
-def window_pads(node: Node, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[list[int], list[int]]:  # fmt: skip
-    """Return the padding before and after each spatial axis."""
-    automatic = node.text("auto_pad", "NOTSET")
-    if automatic in ("SAME_UPPER", "SAME_LOWER"):
-        before, after = [], []
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-            total = greatest(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-            less, more = total // 2, total - total // 2
-            before.append(less if automatic == "SAME_UPPER" else more)
-            after.append(more if automatic == "SAME_UPPER" else less)
-        return before, after
-    rank = len(kernel)
-    pads = node.integers("pads", (0,) * (2 * rank)) if automatic == "NOTSET" else (0,) * (2 * rank)
-    return list(pads[:rank]), list(pads[rank:])
-
-
 @rule("Conv")
 def _conv(context: Context, node: Node) -> None:
-    """Write a convolution: windows of a padded input are summed over channels and the kernel."""
-    weights, bias = context.known(node, 1), context.optional(node, 2)
     value = context.value(node.inputs[0])
+    if depends_on_event(context, node, 1, 2):
+        bias = context.value(node.inputs[2]) if node.input(2) else None
+        result = convolve(context, node, value, context.value(node.inputs[1]), bias)
+    else:
+        weights, biases = context.known(node, 1), context.optional(node, 2)
+        result = Load(convolution(context, node, value, weights, biases))
+    context.define(node.outputs[0], result)
+
+
+def convolution(
+    context: Context, node: Node, value: Expression, weights: np.ndarray, bias: np.ndarray | None
+) -> View:
+    """Return a convolution with the attributes of a node."""
     shape, out_shape = value.shape, context.shape(node.outputs[0])
     spatial = len(shape) - 2
     kernel = weights.shape[2:]
@@ -202,7 +194,7 @@ def _conv(context: Context, node: Node) -> None:
     else:
         x = _contiguous(context, value, out_shape).view
     put_windows(context, x, weights, bias, out, windows)
-    context.define(node.outputs[0], Load(out))
+    return out
 
 
 def _contiguous(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load:
@@ -301,6 +293,9 @@ def put_windows(
 @rule("ConvTranspose")
 def _conv_transpose(context: Context, node: Node) -> None:
     """Write a transposed convolution as convolutions: one for each phase of the outputs modulo the stride."""
+    if depends_on_event(context, node, 1, 2):
+        convolve_transposed(context, node)
+        return
     weights = context.known(node, 1)  # (inputs, outputs / groups, *kernel)
     bias = context.optional(node, 2)
     value, out_shape = context.value(node.inputs[0]), context.shape(node.outputs[0])
@@ -308,7 +303,7 @@ def _conv_transpose(context: Context, node: Node) -> None:
     kernel = weights.shape[2:]
     stride, dilation = node.integers("strides", (1,) * spatial), node.integers("dilations", (1,) * spatial)
     groups = node.integer("group", 1)
-    begin = _transposed_pads(node, value.shape[2:], out_shape[2:], kernel, stride, dilation)
+    begin = transposed_pads(node, value.shape[2:], out_shape[2:], kernel, stride, dilation)
     inputs = weights.shape[0] // groups
     outputs = weights.shape[1]
     swapped = weights.reshape(groups, inputs, outputs, *kernel).swapaxes(1, 2)
@@ -353,19 +348,3 @@ def _phase(context: Context, x: View, weights: np.ndarray, bias: np.ndarray | No
         x = x.slice(2 + axis, start + low, reach)
     windows = Windows(tuple(len(o) for o in first), (1,) * len(counts), step, groups)
     put_windows(context, x, selected, bias, out, windows)
-
-
-def _transposed_pads(node: Node, size: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, ...],
-                     stride: tuple[int, ...], dilation: tuple[int, ...]) -> list[int]:  # fmt: skip
-    automatic = node.text("auto_pad", "NOTSET")
-    rank = len(kernel)
-    if automatic == "NOTSET" and not node.has("output_shape"):
-        return list(node.integers("pads", (0,) * (2 * rank))[:rank])
-    more = node.integers("output_padding", (0,) * rank)
-    begin = []
-    for n, o, k, s, d, extra in zip(size, out, kernel, stride, dilation, more, strict=True):
-        total = max(0, s * (n - 1) + extra + (k - 1) * d + 1 - o)
-        begin.append(
-            0 if automatic == "VALID" else total // 2 if automatic == "SAME_UPPER" else total - total // 2
-        )
-    return begin

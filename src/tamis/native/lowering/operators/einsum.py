@@ -8,8 +8,8 @@ from math import prod
 from tamis.native.expression import Expression, Load
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
-from tamis.native.lowering.operators.contraction import products
 from tamis.native.lowering.operators.reduction import reduce
+from tamis.native.lowering.operators.unfolding import products
 from tamis.native.lowering.rule import rule
 from tamis.native.view import View
 

@@ -18,6 +18,8 @@ FUNCTION_OF_OPERATOR = {
     "Round": "round", "Sign": "sign", "Softplus": "softplus", "IsNaN": "isnan", "Tan": "tan", "Asin": "asin", "Acos": "acos",
     "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
 }  # fmt: skip
+WRAPPING = {"Add", "Sub", "Mul", "Neg", "Abs"}
+SHORT_BYTES = 2
 
 
 def broadcast_together(context: Context, *values: Expression) -> list[Expression]:
@@ -37,9 +39,35 @@ def _inputs(context: Context, node: Node) -> list[Expression]:
     return broadcast_together(context, *values)
 
 
+def wrapped(value: Expression, dtype: np.dtype) -> Expression:
+    """Return integers as a type of fewer bits has them: the lowest bits, of which the first one may be a sign."""
+    bits = 8 * dtype.itemsize
+    rest = call("fmod", value, Number(2.0**bits))
+    if dtype.kind == "u":
+        return call("where", call("less", rest, Number(0.0)), call("add", rest, Number(2.0**bits)), rest)
+    half = 2.0 ** (bits - 1)
+    above = call("where", call("less", rest, Number(half)), rest, call("sub", rest, Number(2.0**bits)))
+    return call("where", call("less", rest, Number(-half)), call("add", rest, Number(2.0**bits)), above)
+
+
+def _is_short(dtype: np.dtype) -> bool:
+    """Return whether sums of a type may wrap around among the integers that are exact."""
+    return dtype.kind in "iu" and dtype.itemsize <= SHORT_BYTES
+
+
 @rule(*FUNCTION_OF_OPERATOR)
 def _plain(context: Context, node: Node) -> None:
-    context.define(node.outputs[0], call(FUNCTION_OF_OPERATOR[node.kind], *_inputs(context, node)))
+    operands, dtype = _inputs(context, node), context.dtype(node.outputs[0])
+    result = call(FUNCTION_OF_OPERATOR[node.kind], *operands)
+    if node.kind in WRAPPING and _is_short(dtype):
+        if node.kind == "Mul" and dtype.itemsize > 1:  # in two parts, each of which is exact
+            one, other = operands
+            high = call("floor", call("mul", other, Number(2.0**-8)))
+            low = call("sub", other, call("mul", high, Number(2.0**8)))
+            part = call("mul", wrapped(call("mul", one, high), dtype), Number(2.0**8))
+            result = call("add", wrapped(part, dtype), wrapped(call("mul", one, low), dtype))
+        result = wrapped(result, dtype)
+    context.define(node.outputs[0], result)
 
 
 @rule("Xor")
@@ -79,13 +107,17 @@ def _variadic(context: Context, node: Node) -> None:
 
 @rule("Cast", "CastLike")
 def _cast(context: Context, node: Node) -> None:
-    """Truncate floats to integers, compare numbers with 0 for booleans; other casts change nothing."""
+    """Truncate floats to integers, compare numbers with 0 for booleans, round to float16; other casts change nothing."""
     source, target = context.dtype(node.inputs[0]), context.dtype(node.outputs[0])
     value = context.value(node.inputs[0])
     if target == np.bool_ and source != np.bool_:
         value = call("not", call("equal", value, Number(0.0)))
     elif target.kind in "iu" and source.kind == "f":
         value = call("trunc", value)
+    elif _is_short(target) and source.kind in "iu" and not np.can_cast(source, target):
+        value = wrapped(value, target)
+    elif target == np.float16 and not np.can_cast(source, target):
+        value = call("half", value)
     context.define(node.outputs[0], value)
 
 
@@ -152,13 +184,24 @@ def _batch_normalisation(context: Context, node: Node) -> None:
         raise unsupported(
             node, "it is in training mode (training_mode=1); export the model after model.eval()"
         )
-    scale, bias, mean, variance = (context.known(node, place).astype(np.float64) for place in range(1, 5))
-    factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
-    shift = bias - mean * factor
     value = context.value(node.inputs[0])
-    shape = (-1, *[1] * (len(value.shape) - 2)) if node.integer("spatial", 1) else value.shape[1:]
-    factors, shifts = (
+    shape = (value.shape[1], *[1] * (len(value.shape) - 2))
+    if not node.integer("spatial", 1):
+        shape = value.shape[1:]
+    epsilon = node.number("epsilon", 1e-5)
+    names = node.inputs[1:5]
+    if any(context.constant(name) is None for name in names):
+        scale, bias, mean, variance = (context.reshape(context.value(name), shape) for name in names)
+        factor = context.settled(call("div", scale, call("sqrt", call("add", variance, Number(epsilon)))), 8)
+        centred = call("sub", value, context.broadcast(mean, value.shape))
+        scaled = call("mul", centred, context.broadcast(factor, value.shape))
+        context.define(node.outputs[0], call("add", scaled, context.broadcast(bias, value.shape)))
+        return
+    numbers = [context.known(node, place).astype(np.float64) for place in range(1, 5)]
+    factors = numbers[0] / np.sqrt(numbers[3] + epsilon)
+    shifts = numbers[1] - numbers[2] * factors
+    slope, offset = (
         context.broadcast(context.constant_value(one.astype(np.float32).reshape(shape)), value.shape)
-        for one in (factor, shift)
+        for one in (factors, shifts)
     )
-    context.define(node.outputs[0], call("add", call("mul", value, factors), shifts))
+    context.define(node.outputs[0], call("add", call("mul", value, slope), offset))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamis.native.expression import Expression, Load, Number, cost
+from tamis.native.expression import Expression, Load, Number, cost, expand
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.rule import rule
@@ -29,11 +29,30 @@ def _identity(context: Context, node: Node) -> None:
 @rule("Dropout")
 def _dropout(context: Context, node: Node) -> None:
     """Return the input, and a mask of ones."""
-    if node.input(2) and context.known(node, 2).any():
+    drops = not node.input(1) or bool(context.known(node, 1).any())
+    if node.input(2) and context.known(node, 2).any() and drops:
         raise unsupported(node, "it is in training mode; export the model after model.eval()")
     context.define(node.outputs[0], context.value(node.inputs[0]))
     if context.is_needed([*node.outputs, ""][1]):
         context.define(node.outputs[1], Number(1.0, context.shape(node.outputs[1])))
+
+
+@rule("Range", "ConstantOfShape", "MelWeightMatrix")
+def _generated(context: Context, node: Node) -> None:
+    """Raise, since these are constants if their inputs are."""
+    for place in range(len(node.inputs)):
+        context.known(node, place)
+    raise unsupported(node, "its inputs depend on the event, and have to be constant")
+
+
+@rule("If", "Loop", "Scan")
+def _control_flow(context: Context, node: Node) -> None:
+    """Raise: branches whose condition is constant are taken before, and loops whose number of steps is are unrolled."""
+    for place in {"If": (0,), "Loop": (0, 1)}.get(node.kind, ()):
+        context.optional(node, place)
+    raise unsupported(
+        node, "the number of steps of its nested graph is not constant; export the model without control flow"
+    )
 
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -144,7 +163,11 @@ def joined(context: Context, values: list[Expression], axis: int) -> Expression:
 
 
 def padded(
-    context: Context, value: Expression, before: list[int], after: list[int], filling: float = 0.0
+    context: Context,
+    value: Expression,
+    before: list[int],
+    after: list[int],
+    filling: float | Expression = 0.0,
 ) -> View:
     """Write a value into a new buffer with a border of `filling`."""
     shape = tuple(b + n + a for b, n, a in zip(before, value.shape, after, strict=True))
@@ -156,15 +179,21 @@ def padded(
 
 
 def put_padded(
-    context: Context, value: Expression, before: list[int], after: list[int], out: View, filling: float = 0.0
+    context: Context,
+    value: Expression,
+    before: list[int],
+    after: list[int],
+    out: View,
+    filling: float | Expression = 0.0,
 ) -> None:
     """Write a value into the middle of a view, and `filling` around it."""
     inner = out
+    border = filling if isinstance(filling, Expression) else Number(filling)
     for axis, (low, high) in enumerate(zip(before, after, strict=True)):
         for start, count in ((0, low), (out.shape[axis] - high, high)):
             if count:
                 edge = inner.slice(axis, start, count)
-                context.add(Map(Number(filling, edge.shape), edge))
+                context.add(Map(expand(border, edge.shape), edge))
         inner = inner.slice(axis, low, value.shape[axis])
     context.add(Map(value, inner))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
-
 from tamis.native.expression import Expression, Load, Number, call
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
@@ -32,22 +30,33 @@ def _centred(context: Context, value: Expression, axes: Sequence[int]) -> Expres
     return _written(context, call("sub", value, context.broadcast(mean, value.shape)))
 
 
+def _factor(context: Context, value: Expression, axes: Sequence[int], epsilon: float) -> Expression:
+    """Return the reciprocal of the root mean square."""
+    square = _mean(context, call("mul", value, value), axes)
+    return call("reciprocal", call("sqrt", call("add", square, Number(epsilon))))
+
+
 def _scaled(context: Context, value: Expression, axes: Sequence[int], epsilon: float) -> Expression:
     """Divide by the root mean square."""
-    square = _mean(context, call("mul", value, value), axes)
-    factor = call("reciprocal", call("sqrt", call("add", square, Number(epsilon))))
-    return call("mul", value, context.broadcast(factor, value.shape))
+    return call("mul", value, context.broadcast(_factor(context, value, axes, epsilon), value.shape))
 
 
 @rule("LayerNormalization", "RMSNormalization")
 def _layer(context: Context, node: Node) -> None:
-    """Normalise the last axes; RMSNormalization does not subtract the mean."""
+    """Normalise the last axes; RMSNormalization does not subtract the mean. Mean and factor may be outputs, too."""
     value = _written(context, context.value(node.inputs[0]))
     first = normal_axis(node, len(value.shape), -1)
     axes = list(range(first, len(value.shape)))
+    mean, inverse = [*node.outputs, "", ""][1:3]
+    if context.is_needed(mean):
+        context.define(mean, _mean(context, value, axes))
     if node.kind == "LayerNormalization":
         value = _centred(context, value, axes)
-    result = _scaled(context, value, axes, node.number("epsilon", 1e-5))
+    factor = _factor(context, value, axes, node.number("epsilon", 1e-5))
+    if context.is_needed(inverse):
+        factor = _written(context, factor)
+        context.define(inverse, factor)
+    result = call("mul", value, context.broadcast(factor, value.shape))
     result = call("mul", result, context.broadcast(context.value(node.inputs[1]), value.shape))
     if node.input(2):
         result = call("add", result, context.broadcast(context.value(node.inputs[2]), value.shape))
@@ -62,7 +71,7 @@ def _instance(context: Context, node: Node) -> None:
     tail = (1,) * len(axes)
     scale, bias = (
         context.broadcast(
-            context.constant_value(np.reshape(context.known(node, place), (-1, *tail))), value.shape
+            context.reshape(context.value(node.inputs[place]), (value.shape[1], *tail)), value.shape
         )
         for place in (1, 2)
     )
@@ -79,8 +88,10 @@ def _group(context: Context, node: Node) -> None:
     axes = list(range(2, len(split.shape)))
     result = _scaled(context, _centred(context, split, axes), axes, node.number("epsilon", 1e-5))
     for place, function in ((1, "mul"), (2, "add")):
-        factors = context.known(node, place).reshape(groups, -1, *[1] * len(rest))
-        result = call(function, result, context.broadcast(context.constant_value(factors), split.shape))
+        factors = context.value(node.inputs[place])
+        each = prod(factors.shape) // groups
+        factors = context.reshape(factors, (groups, each, *[1] * len(rest)))
+        result = call(function, result, context.broadcast(factors, split.shape))
     context.define(node.outputs[0], context.reshape(result, value.shape))
 
 

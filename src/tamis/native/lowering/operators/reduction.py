@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, prod
+from math import inf, isfinite, nan, prod
+
+import numpy as np
 
 from tamis.native.expression import Expression, Load, Number, call, reshaped
 from tamis.native.graph import Node
-from tamis.native.lowering.context import Context
+from tamis.native.lowering.context import Context, unsupported
 from tamis.native.lowering.operators.movement import normal_axis
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Reduce
@@ -16,6 +18,10 @@ from tamis.native.thresholds import UNROLLED_REDUCTION
 
 FUNCTION_OF_REDUCTION = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
 REDUCE_KINDS = ("Sum", "Mean", "Max", "Min", "Prod", "SumSquare", "L1", "L2", "LogSum", "LogSumExp")
+# of no elements; of other reductions it is 0
+OF_NOTHING = {
+    "ReduceMean": nan, "ReduceMax": -inf, "ReduceMin": inf, "ReduceProd": 1.0, "ReduceLogSum": -inf, "ReduceLogSumExp": -inf,
+}  # fmt: skip
 
 
 def reduce(
@@ -51,17 +57,13 @@ def reduce(
     return result
 
 
-@rule(*(f"Reduce{kind}" for kind in REDUCE_KINDS))
+@rule(*(f"Reduce{kind}" for kind in REDUCE_KINDS), takes_empty=True)
 def _reduction(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
-    rank = len(value.shape)
-    axes = list(node.integers("axes", ()))
-    if not axes and node.input(1):
-        axes = [int(axis) for axis in context.known(node, 1).ravel()]
-    if axes:
-        axes = sorted({axis % rank for axis in axes})
-    elif not node.integer("noop_with_empty_axes", 0):
-        axes = list(range(rank))
+    if 0 in value.shape:
+        _reduce_nothing(context, node)
+        return
+    axes = _axes(context, node, len(value.shape))
     keep = bool(node.integer("keepdims", 1))
     kind = node.kind.removeprefix("Reduce")
     if kind in ("SumSquare", "L2", "LogSumExp"):
@@ -88,6 +90,28 @@ def _reduction(context: Context, node: Node) -> None:
         highest = context.reshape(highest, result.shape)
         result = call("add", call("log", result), highest)
     context.define(node.outputs[0], result)
+
+
+def _axes(context: Context, node: Node, rank: int) -> list[int]:
+    """Return the axes that are reduced: an attribute up to opset 12 or 17, an input since, by default all of them."""
+    axes = list(node.integers("axes", ()))
+    if not axes and node.input(1):
+        axes = [int(axis) for axis in context.known(node, 1).ravel()]
+    if axes:
+        return sorted({axis % rank for axis in axes})
+    return [] if node.integer("noop_with_empty_axes", 0) else list(range(rank))
+
+
+def _reduce_nothing(context: Context, node: Node) -> None:
+    """Define the reduction of no elements."""
+    context.optional(node, 1)
+    name = node.outputs[0]
+    dtype, value = context.dtype(name), OF_NOTHING.get(node.kind, 0.0)
+    if dtype == np.bool_:
+        value = float(value > 0)
+    elif dtype.kind in "iu" and not isfinite(value):
+        raise unsupported(node, "it has no elements, and the smallest or largest integer is not exact")
+    context.define(name, Number(value, context.shape(name)))
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool")

@@ -1,12 +1,13 @@
-"""Padding, and resizing by nearest-neighbour or linear interpolation."""
+"""Padding, and resizing by nearest-neighbour, linear or cubic interpolation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.native.expression import Expression, Load, call
+from tamis.native.expression import Expression, Load, Number, call
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
 from tamis.native.lowering.operators.movement import padded
@@ -14,14 +15,59 @@ from tamis.native.lowering.operators.selection import take
 from tamis.native.lowering.rule import rule
 from tamis.native.program import Map
 
-# the coordinate in the input of each index of the output: (index, input size, output size, scale)
-COORDINATES: dict[str, Callable[[np.ndarray, int, int, float], np.ndarray]] = {
-    "half_pixel": lambda index, _old, _new, scale: (index + 0.5) / scale - 0.5,
-    "pytorch_half_pixel": lambda index, _old, new, scale: (
-        (index + 0.5) / scale - 0.5 if new > 1 else 0.0 * index
+CROPPED = "tf_crop_and_resize"
+ROUNDED_WIDTH = 1e-4  # scales are float32
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How one axis is resized."""
+
+    old: int
+    new: int
+    scale: float
+    low: float = 0.0  # the region of the input that is resized, as fractions of the axis
+    high: float = 1.0
+
+    @property
+    def width(self) -> float:
+        """Return the size of the result before it was rounded to an integer."""
+        width = self.scale * self.old
+        return self.new if abs(width - self.new) < ROUNDED_WIDTH else width
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Return whether the result is the input."""
+        return self.old == self.new and self.scale == 1.0 and (self.low, self.high) == (0.0, 1.0)
+
+
+def _aligned(index: np.ndarray, axis: _Axis) -> np.ndarray:
+    return index * (axis.old - 1) / (axis.width - 1) if axis.width != 1 else 0.0 * index
+
+
+def _symmetric(index: np.ndarray, axis: _Axis) -> np.ndarray:
+    """Return half pixels around the centre of a result whose size was rounded."""
+    offset = axis.old / 2 * (1 - axis.new / axis.width)
+    return offset + (index + 0.5) / axis.scale - 0.5
+
+
+def _cropped(index: np.ndarray, axis: _Axis) -> np.ndarray:
+    """Return coordinates within the region, as TensorFlow's crop_and_resize."""
+    last = axis.old - 1
+    size = (axis.high - axis.low) * last
+    return axis.low * last + (index * size / (axis.width - 1) if axis.width != 1 else 0.0 * index + size / 2)
+
+
+# the coordinate in the input of each index of the output
+COORDINATES: dict[str, Callable[[np.ndarray, _Axis], np.ndarray]] = {
+    "half_pixel": lambda index, axis: (index + 0.5) / axis.scale - 0.5,
+    "half_pixel_symmetric": _symmetric,
+    "pytorch_half_pixel": lambda index, axis: (
+        (index + 0.5) / axis.scale - 0.5 if axis.new > 1 else 0.0 * index
     ),
-    "asymmetric": lambda index, _old, _new, scale: index / scale,
-    "align_corners": lambda index, old, new, _scale: index * (old - 1) / max(1, new - 1),
+    "asymmetric": lambda index, axis: index / axis.scale,
+    "align_corners": _aligned,
+    CROPPED: _cropped,
 }
 NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "floor": np.floor,
@@ -41,7 +87,8 @@ def _pad(context: Context, node: Node) -> None:
         filling = node.number("value", 0.0)
     else:
         pads = [int(n) for n in context.known(node, 1)]
-        constant, padded_axes = context.optional(node, 2), context.optional(node, 3)
+        padded_axes = context.optional(node, 3)
+        constant = context.constant(node.inputs[2]) if node.input(2) else None
         filling = filling if constant is None else float(constant.ravel()[0])
         axes = axes if padded_axes is None else [int(a) % rank for a in padded_axes]
     before, after = [0] * rank, [0] * rank
@@ -55,7 +102,10 @@ def _pad(context: Context, node: Node) -> None:
         if low or high:
             value = context.slice(value, axis, low, value.shape[axis] - low - high)
     before, after = [max(0, n) for n in before], [max(0, n) for n in after]
-    context.define(node.outputs[0], Load(padded(context, value, before, after, filling)))
+    border: float | Expression = filling
+    if node.opset >= 11 and node.input(2) and constant is None:
+        border = context.reshape(context.value(node.inputs[2]), ())
+    context.define(node.outputs[0], Load(padded(context, value, before, after, border)))
 
 
 def _padded_from_within(
@@ -82,9 +132,8 @@ def _padded_from_within(
     "Resize",
     "Upsample",
     accepts={
-        "mode": ("nearest", "linear"),
-        "antialias": (0,),
-        "keep_aspect_ratio_policy": ("stretch",),
+        "mode": ("nearest", "linear", "cubic"),
+        "keep_aspect_ratio_policy": ("stretch", "not_larger", "not_smaller"),
         "coordinate_transformation_mode": tuple(COORDINATES),
         "nearest_mode": tuple(NEAREST),
     },
@@ -92,30 +141,41 @@ def _padded_from_within(
 def _resize(context: Context, node: Node) -> None:
     """Resize axis by axis."""
     value, shape = context.value(node.inputs[0]), context.shape(node.outputs[0])
-    scales = _scales(context, node, value.shape, shape)
     mode = node.text("mode", "nearest")
     coordinates = node.text(
         "coordinate_transformation_mode", "asymmetric" if node.opset < 11 else "half_pixel"
     )
     rounding = node.text("nearest_mode", "floor" if node.opset < 11 else "round_prefer_floor")
+    smooth = mode == "cubic" or (mode == "linear" and node.integer("antialias", 0))
     repeats = [1] * len(shape)
-    for axis, (old, new) in enumerate(zip(value.shape, shape, strict=True)):
-        if old == new and scales[axis] == 1.0:
+    for place, axis in enumerate(_axes(context, node, value.shape, shape)):
+        if axis.is_unchanged:
             continue
-        where = COORDINATES[coordinates](np.arange(new, dtype=np.float64), old, new, scales[axis])
-        if mode == "linear":
-            value = _interpolated(context, value, axis, where)
-            continue
-        places = NEAREST[rounding](where).clip(0, old - 1).astype(int)
-        if new % old == 0 and (places == np.arange(new) // (new // old)).all():
-            repeats[axis] = new // old
+        where = COORDINATES[coordinates](np.arange(axis.new, dtype=np.float64), axis)
+        if smooth:
+            value = _weighted(context, node, value, place, axis, where)
+        elif mode == "linear":
+            value = _interpolated(context, value, place, where)
         else:
-            value = take(context, value, axis, places.tolist())
+            places = NEAREST[rounding](where).clip(0, axis.old - 1).astype(int)
+            if axis.new % axis.old == 0 and (places == np.arange(axis.new) // (axis.new // axis.old)).all():
+                repeats[place] = axis.new // axis.old
+            else:
+                value = take(context, value, place, places.tolist())
+        outside = (where < 0) | (where > axis.old - 1)
+        if coordinates == CROPPED and outside.any():
+            value = _repeated(context, value, repeats)
+            repeats = [1] * len(shape)
+            mask = context.constant_value(
+                outside.astype(np.float32).reshape(-1, *[1] * (len(shape) - place - 1))
+            )
+            filling = Number(node.number("extrapolation_value", 0.0))
+            value = Load(context.write(call("where", context.broadcast(mask, value.shape), filling, value)))
     context.define(node.outputs[0], _repeated(context, value, repeats))
 
 
-def _scales(context: Context, node: Node, old: tuple[int, ...], new: tuple[int, ...]) -> list[float]:
-    """Return the scale of each axis: as specified, else the ratio of sizes."""
+def _axes(context: Context, node: Node, old: tuple[int, ...], new: tuple[int, ...]) -> list[_Axis]:
+    """Return how each axis is resized; a scale is as specified, else the ratio of sizes."""
     for place in range(1, len(node.inputs)):
         context.optional(node, place)
     specified: object = node.attributes.get("scales")
@@ -126,7 +186,58 @@ def _scales(context: Context, node: Node, old: tuple[int, ...], new: tuple[int, 
     scales = [after / before for before, after in zip(old, new, strict=True)]
     for axis, scale in zip(axes, specified or (), strict=False):  # type: ignore[call-overload] # an attribute of any type
         scales[axis] = float(scale)
-    return scales
+    policy = node.text("keep_aspect_ratio_policy", "stretch")
+    if policy != "stretch" and node.input(3):
+        ratios = [int(n) / old[axis] for axis, n in zip(axes, context.known(node, 3), strict=True)]
+        for axis in axes:
+            scales[axis] = (min if policy == "not_larger" else max)(ratios)
+    bounds = [(0.0, 1.0)] * len(old)
+    if node.text("coordinate_transformation_mode", "half_pixel") == CROPPED:
+        region = context.known(node, 1).ravel()
+        for number, axis in enumerate(axes):
+            bounds[axis] = (float(region[number]), float(region[number + len(axes)]))
+    return [_Axis(*one) for one in zip(old, new, scales, *zip(*bounds, strict=True), strict=True)]
+
+
+def _cubic_kernel(distance: np.ndarray, a: float) -> np.ndarray:
+    """Return the weights of cubic convolution (Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711)."""
+    x = np.abs(distance)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def _weighted(
+    context: Context, node: Node, value: Expression, place: int, axis: _Axis, where: np.ndarray
+) -> Expression:
+    """Sum neighbours with the weights of a kernel, which antialiasing widens where elements become fewer."""
+    cubic, antialiased = node.text("mode") == "cubic", bool(node.integer("antialias", 0))
+    shrink = min(1.0, axis.scale) if antialiased else 1.0
+    reach = int(np.ceil((2 if cubic else 1) / shrink))
+    places = np.floor(where).astype(int)[:, None] + np.arange(-reach + 1, reach + 1)
+    distance = (places - where[:, None]) * shrink
+    weights = (
+        _cubic_kernel(distance, node.number("cubic_coeff_a", -0.75))
+        if cubic
+        else np.clip(1 - np.abs(distance), 0, 1)
+    )
+    if node.integer("exclude_outside", 0):
+        weights = np.where((places < 0) | (places >= axis.old), 0.0, weights)
+    if antialiased or node.integer("exclude_outside", 0):
+        weights /= weights.sum(1, keepdims=True)
+    value = Load(context.write(value))
+    tail = (1,) * (len(value.shape) - place - 1)
+    total: Expression | None = None
+    for tap in range(places.shape[1]):
+        if not weights[:, tap].any():
+            continue
+        element = take(context, value, place, places[:, tap].clip(0, axis.old - 1).tolist())
+        factor = context.constant_value(weights[:, tap].astype(np.float32).reshape(-1, *tail))
+        factor = context.broadcast(factor, element.shape)
+        total = call("mul", factor, element) if total is None else call("fma", factor, element, total)
+        total = context.settled(total)
+    assert total is not None  # noqa: S101 - weights add up to 1
+    return Load(context.write(total))
 
 
 def _interpolated(context: Context, value: Expression, axis: int, where: np.ndarray) -> Expression:

@@ -153,6 +153,45 @@ def _scatter(context: Context, node: Node) -> None:
     context.define(node.outputs[0], Load(out))
 
 
+@rule("TensorScatter", accepts={"mode": ("linear", "circular")})
+def _tensor_scatter(context: Context, node: Node) -> None:
+    """Write a part of a cache, from an index of each element of the batch on."""
+    value, updates = context.value(node.inputs[0]), context.view(node.inputs[1])
+    out = context.scratch(value.shape)
+    context.add(Map(value, out))
+    rank = len(value.shape)
+    axis = normal_axis(node, rank, -2)
+    size, tail = value.shape[axis], (1,) * (rank - axis - 1)
+    place = context.reshape(context.positions(updates.shape[axis]), (updates.shape[axis], *tail))
+    if node.input(2):
+        first = context.reshape(context.value(node.inputs[2]), (value.shape[0], *[1] * (rank - 1)))
+        place = call("add", first, place)
+    if node.text("mode", "linear") == "circular":
+        place = call("mod", place, context.factor(float, size))
+    places = context.write(place).expand(updates.shape)
+    base, choices = _along(out, axis, places)
+    context.add(Put(updates, choices, base))
+    context.define(node.outputs[0], Load(out))
+
+
+@rule("ReverseSequence")
+def _reverse_sequence(context: Context, node: Node) -> None:
+    """Reverse the beginning of each sequence, whose lengths may depend on the event."""
+    view = context.view(node.inputs[0])
+    rank, time, batch = len(view.shape), node.integer("time_axis", 0), node.integer("batch_axis", 1)
+
+    def along(value: Expression, axis: int) -> Expression:
+        return context.reshape(value, tuple(view.shape[axis] if a == axis else 1 for a in range(rank)))
+
+    place = along(context.positions(view.shape[time]), time)
+    length = along(context.value(node.inputs[1]), batch)
+    mirrored = call("sub", call("sub", length, Number(1.0)), place)
+    place = call("where", call("less", place, length), mirrored, place)
+    out = context.scratch(view.shape)
+    context.add(Pick(*_along(view, time, context.write(place).expand(view.shape)), out))
+    context.define(node.outputs[0], Load(out))
+
+
 @rule("TopK")
 def _top_k(context: Context, node: Node) -> None:
     value = context.view(node.inputs[0])
@@ -229,14 +268,14 @@ def _one_hot_of(context: Context, index: Expression, shape: tuple[int, ...]) -> 
 @rule("OneHot")
 def _one_hot(context: Context, node: Node) -> None:
     depth = integer(context.known(node, 1).ravel()[0])
-    off, on = (float(one) for one in context.known(node, 2).ravel())
+    off, on = (context.at(context.value(node.inputs[2]), 0, place) for place in (0, 1))
     indices = context.value(node.inputs[0])
     rank = len(indices.shape) + 1
     axis = normal_axis(node, rank, -1)
     from_end = call("add", indices, context.broadcast(context.factor(float, depth), indices.shape))
     wrapped = call("where", call("less", indices, Number(0.0)), from_end, indices)
     index = context.reshape(wrapped, (*indices.shape, 1))
-    result = call("where", _one_hot_of(context, index, (*indices.shape, depth)), Number(on), Number(off))
+    result = call("where", _one_hot_of(context, index, (*indices.shape, depth)), on, off)
     context.define(node.outputs[0], context.permute(result, (*range(axis), rank - 1, *range(axis, rank - 1))))
 
 
