@@ -161,6 +161,16 @@ def test_combinations_that_the_model_does_not_take_are_left_out(model_of):
     assert grid_of(model_of("leading"), a=(200,)).admits((129, 2))
 
 
+def test_every_combination_of_enough_particles_is_taken(parse_model):
+    model = parse_model(
+        "m (float[N, a] x, float[N, b] z) => (float[N, 150] y) { both = Concat <axis = 1> (x, z)\n y, i = TopK <axis = 1> (both, k) }"
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array([150]), "k"))
+    grid = grid_of(model)
+    for a in (1, 21, 22, 23, 64, 75, 100, 128):
+        assert [grid.admits((a, b)) for b in (149 - a, 150 - a)] == [False, a >= 22]
+
+
 def test_code_refuses_sizes_that_it_was_not_made_for(model_of):
     model = model_of("joined")
     code = opened(model, grid_of(model))

@@ -205,3 +205,15 @@ def test_a_contraction_of_one_channel_is_not_split(parse_model):
     )
     program = compile_model(model, {"x": np.zeros((1, 1, 5), np.float32)}).narrow
     assert [one.positions for one in program.statements if isinstance(one, Contract)] == [(5,)]
+
+
+def test_a_single_element_that_is_selected_has_no_axes() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("ArgMax", ["x"], ["i"], keepdims=0), helper.make_node("Gather", ["x", "i"], ["y"])],
+        "selected",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (5,))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    compiled = compile_model(model, {"x": np.arange(5, dtype=np.float32)})
+    assert "Pick" in kinds(compiled.narrow)

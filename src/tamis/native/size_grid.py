@@ -15,7 +15,7 @@ from tamis.native.size_range import LARGEST_SIZE, drawn, inner_dims, sizes_of
 
 GRID_EXAMPLES = 160  # at least, combinations of sizes that the decisions of the compiler are taken for
 EVERY_REST = 16  # sizes from the smallest and from the largest one on that are among them: every rest that blocks and vectors leave
-LONGEST_FRONTIER = 64  # steps along the smallest sizes that a model takes
+LONGEST_FRONTIER = 256  # steps along the smallest sizes that a model takes
 CHECKED = 8  # combinations that are compared with another engine
 
 Combination = tuple[int, ...]
@@ -53,7 +53,10 @@ class SizeGrid:
 
         smallest = _smallest(bounds, lambda sizes: admits(example(sizes)))
         usual = tuple(used.get(name, bound // 4) for name, bound in zip(names, bounds, strict=True))
-        drawn_ones = {usual, *_drawn(bounds, [*smallest, usual])}
+        drawn_ones = {
+            usual,
+            *_drawn(bounds, [smallest[0], smallest[len(smallest) // 2], smallest[-1], usual]),
+        }
         found = {*smallest, *(one for one in drawn_ones if _covers(smallest, one)), bounds}
         examples = tuple(sorted(found, key=lambda one: (prod(one), one)))
         typical = examples.index(usual if usual in found else bounds)
@@ -162,7 +165,11 @@ class _Pair:
 
 
 def _least_second(pair: _Pair, a: int, limit: int) -> int:
-    return _first(1, limit, lambda b: pair.admits(a, b))
+    """Return the smallest second size that goes with a first one; often it falls by one where that rises by one."""
+    for least in (limit, limit - 1):
+        if least == 1 or not pair.admits(a, least - 1):
+            return least
+    return _first(1, limit - 2, lambda b: pair.admits(a, b))
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:

@@ -50,7 +50,7 @@ def _after_gathers(statements: list[Statement]) -> set[Buffer]:
     gathered = {
         one.out.buffer
         for one in statements
-        if isinstance(one, Pick) and one.out.strides[-1] == 1 and not one.choices[0].places.strides[-1]
+        if isinstance(one, Pick) and one.out.strides[-1:] == (1,) and not one.choices[0].places.strides[-1]
     }
     found: set[Buffer] = set()
     for one in statements:
