@@ -28,10 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from tamis._base import host_facts, utc_timestamp
-from tamis.bundle import Bundle, draw_inputs, free_sizes, pack
+from tamis.bundle import Bundle, draw_inputs, free_sizes, inner_dims, pack
 from tamis.engines import find_engine
 from tamis.engines import open as open_session
-from tamis.native.size_range import inner_dims
 
 ENGINES = ("native", "onnxruntime", "openvino")
 ROUND_NS = 20_000_000  # of one engine in one round, about

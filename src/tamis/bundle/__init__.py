@@ -5,7 +5,7 @@ from tamis.bundle.golden import Golden
 from tamis.bundle.manifest import Cost, FileEntry, Manifest, Parent, Rewrite, WorkingPoint
 from tamis.bundle.pack import Packed, pack
 from tamis.bundle.reference import Reference, evaluate
-from tamis.bundle.sample import draw_inputs, free_sizes, parse_dims, read_samples, rows_of
+from tamis.bundle.sample import draw_inputs, free_sizes, inner_dims, parse_dims, read_samples, rows_of
 from tamis.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance, contiguous
 from tamis.bundle.store import (
     BUNDLE_GROUP,
@@ -54,6 +54,7 @@ __all__ = [
     "draw_inputs",
     "evaluate",
     "free_sizes",
+    "inner_dims",
     "locate",
     "pack",
     "parse_dims",

@@ -9,7 +9,7 @@ import onnx
 
 from tamis._base import ModelError
 from tamis.bundle.reference import Reference
-from tamis.bundle.sample import DEFAULT_FREE_DIMENSION, draw_inputs, free_sizes
+from tamis.bundle.sample import DEFAULT_FREE_DIMENSION, draw_inputs, free_sizes, inner_dims
 from tamis.bundle.signature import Signature
 
 LARGEST_TRIED = 128  # particles
@@ -20,7 +20,7 @@ def choose_sizes(
     model: onnx.ModelProto, signature: Signature, dims: Mapping[str, int]
 ) -> tuple[dict[str, int], list[str]]:
     """Return sizes of the free dimensions within an event that are not in `dims`, and a note; neither if the default sizes fit, or none do."""
-    names = _inner(signature, dims)
+    names = [name for name in inner_dims(signature) if name not in dims]
     if not names:
         return {}, []
     evaluator = Reference(model, double=False, shapes_only=True)
@@ -48,12 +48,3 @@ def choose_sizes(
     return dict.fromkeys(names, chosen), [
         f"{' and '.join(f'{name}={chosen}' for name in names)}, as {why} (change it with --dims)"
     ]
-
-
-def _inner(signature: Signature, dims: Mapping[str, int]) -> list[str]:
-    """Return the names of free dimensions that are not the number of events."""
-    leading = (
-        {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows != "none" else set()
-    )
-    names = [d for spec in signature.inputs for d in spec.shape if isinstance(d, str)]
-    return [name for name in dict.fromkeys(names) if name not in leading and name not in dims]

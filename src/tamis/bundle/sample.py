@@ -27,6 +27,13 @@ def parse_dims(text: str) -> dict[str, int]:
     return dims
 
 
+def inner_dims(signature: Signature) -> list[str]:
+    """Return the names of the free dimensions within an event."""
+    lead = 0 if signature.rows == "none" else 1
+    found = [d for spec in signature.inputs for d in spec.shape[lead:] if isinstance(d, str)]
+    return list(dict.fromkeys(found))
+
+
 def free_sizes(signature: Signature, dims: Mapping[str, int], events: int) -> dict[str, int]:
     """Return a size for every free dimension: from `dims`, the number of events, or the default."""
     free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}

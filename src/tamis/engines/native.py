@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from tamis._base import ModelError, TamisError, VerificationError
-from tamis.bundle import Bundle, Signature, contiguous
+from tamis.bundle import Bundle, Signature, contiguous, inner_dims
 from tamis.bundle.model import parse_model
 from tamis.bundle.rewrite import expand_trees
 from tamis.cbuild import find_compiler
@@ -25,7 +25,6 @@ from tamis.native.size_range import (
     SizeRange,
     chosen_sizes,
     drawn,
-    inner_dims,
     redrawn,
     sizes_of,
 )

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from tamis._base import InputMismatchError, UsageError
-from tamis.bundle import Output, Signature, Tensor
-from tamis.native.size_range import inner_dims
+from tamis.bundle import Output, Signature, Tensor, inner_dims
 
 Offsets = Mapping[str, np.ndarray]
 Run = Callable[..., Mapping[str, np.ndarray]]

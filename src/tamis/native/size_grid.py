@@ -10,8 +10,8 @@ from math import prod
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.bundle import Signature, free_sizes
-from tamis.native.size_range import LARGEST_SIZE, drawn, inner_dims, sizes_of
+from tamis.bundle import Signature, free_sizes, inner_dims
+from tamis.native.size_range import LARGEST_SIZE, drawn, sizes_of
 
 GRID_EXAMPLES = 160  # at least, combinations of sizes that the decisions of the compiler are taken for
 EVERY_REST = 16  # sizes from the smallest and from the largest one on that are among them: every rest that blocks and vectors leave

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis._base import ModelError, UsageError
-from tamis.bundle import Signature, draw_inputs, free_sizes
+from tamis.bundle import Signature, draw_inputs, free_sizes, inner_dims
 
 MAX_FIXED_SIZES = 32  # sets of sizes of free dimensions per session, where each needs code of its own
 MAX_SIZES = 1024  # sets of sizes that one code is for
@@ -83,13 +83,6 @@ class SizeRange:
         """Return the sizes in words."""
         names = list(self.sizes[0])
         return " and ".join(f"{name} {_listed([one[name] for one in self.sizes])}" for name in names)
-
-
-def inner_dims(signature: Signature) -> list[str]:
-    """Return the names of the free dimensions within an event."""
-    lead = 0 if signature.rows == "none" else 1
-    found = [d for spec in signature.inputs for d in spec.shape[lead:] if isinstance(d, str)]
-    return list(dict.fromkeys(found))
 
 
 def sizes_of(signature: Signature, event: Mapping[str, np.ndarray]) -> dict[str, int]:

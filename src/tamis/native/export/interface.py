@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from tamis._base import ModelError
-from tamis.bundle import Bundle, Tensor
+from tamis.bundle import Bundle, Tensor, inner_dims
 from tamis.native.graph import Graph
-from tamis.native.size_range import inner_dims
 
 KEYWORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int long register

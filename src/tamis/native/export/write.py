@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamis._base import ModelError, UsageError, atomic_path
-from tamis.bundle import Bundle, Golden, Reference
+from tamis.bundle import Bundle, Golden, Reference, inner_dims
 from tamis.bundle.rewrite import expand_trees
 from tamis.native.compiler import CompiledModel, compile_model, compile_sizes, example_event, may_hold
 from tamis.native.emission import Blob, Ways, emit
@@ -31,7 +31,7 @@ from tamis.native.export.sources import (
     weights_source,
 )
 from tamis.native.export.wrapper import wrapper
-from tamis.native.size_range import MAX_SIZES, SizeRange, chosen_sizes, inner_dims
+from tamis.native.size_range import MAX_SIZES, SizeRange, chosen_sizes
 from tamis.native.targets import NATIVE_TARGETS, Target, find_target
 
 Dims = Mapping[str, Sequence[int]]
