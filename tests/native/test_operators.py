@@ -328,6 +328,7 @@ def test_top_k_is_stable(check, case_of) -> None:
     check({"ties": case_of(model, {"x0": events})})
 
 
+@pytest.mark.slow  # portable code rounds multiply-adds in software: about a minute
 @pytest.mark.parametrize("target", OTHER_TARGETS, ids=lambda target: target.name)
 def test_other_instruction_sets_agree_with_float64_and_between_modes(target, check, case_of) -> None:
     rng, cases = np.random.default_rng(2), {}
